@@ -1,0 +1,3 @@
+//! The `tidelog` program.
+
+fn main() {}
