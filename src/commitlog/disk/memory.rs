@@ -1,0 +1,3 @@
+//! A directory in memory, with faults.
+/// A directory in memory, with faults.
+pub struct MemoryDisk {}

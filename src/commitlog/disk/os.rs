@@ -1,0 +1,3 @@
+//! A directory of the operating system.
+/// A directory of the operating system.
+pub struct OsDisk {}
