@@ -18,7 +18,7 @@
 //! - The server never sees the password and does not store it; it costs the server four hashes a login.
 //! - A user that does not exist is asked like one that does, and refused at the last step, as for a wrong password.
 //! - Proofs and signatures are compared in constant time.
-//! - Passwords and names are taken as their bytes are (no SASLprep), as by most servers outside of XMPP.
+//! - Passwords and names are taken as their bytes are (no `SASLprep`), as by most servers outside of XMPP.
 
 use std::fmt;
 use std::str::FromStr;
@@ -414,10 +414,12 @@ fn xor(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
     result
 }
 
-/// HMAC-SHA-256 of the parts, each preceded by nothing: callers separate them where it matters.
+/// HMAC-SHA-256 of the parts one after the other; callers separate them where it matters.
 pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().into()
 }
 
