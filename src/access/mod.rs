@@ -1,1 +1,4 @@
-//! Being built.
+//! Who may connect, publish and subscribe.
+
+pub mod passwords;
+pub mod scram;
