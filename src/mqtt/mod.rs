@@ -1,103 +1,62 @@
-//! The few protocol types that `access` names, until the protocol's own are here.
+//! The protocol: bytes to packets and back, every version in one [`Packet`].
+//!
+//! Pure: no clock, no socket, no state but the version of the connection in [`Decoder`]. It does not know
+//! sessions, and decides only what one packet by itself (and the side it comes from) shows.
+//!
+//! Invariants:
+//!
+//! - No input makes the decoder panic, and no complete packet makes it ask for more.
+//! - What it accepts it can encode, and what it encodes it accepts.
+//! - Nothing is allocated for a length that is declared but not there.
+//! - Every refusal is a [`Violation`] with its statement.
 
-use std::borrow::Borrow;
-use std::fmt;
-use std::ops::Deref;
+mod ack;
+mod auth;
+mod connack;
+mod connect;
+mod disconnect;
+mod identifier;
+mod packet;
+mod property;
+mod publish;
+mod qos;
+mod reason;
+mod subscribe;
+mod text;
+mod topic;
+mod unsubscribe;
+mod version;
+mod violation;
 
-use bytes::Bytes;
-
-/// Quality of service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum QoS {
-    /// 0.
-    AtMostOnce,
-    /// 1.
-    AtLeastOnce,
-    /// 2.
-    ExactlyOnce,
-}
-
-impl TryFrom<u8> for QoS {
-    type Error = u8;
-
-    fn try_from(level: u8) -> Result<Self, u8> {
-        match level {
-            0 => Ok(Self::AtMostOnce),
-            1 => Ok(Self::AtLeastOnce),
-            2 => Ok(Self::ExactlyOnce),
-            other => Err(other),
-        }
-    }
-}
-
-/// The reason codes that a login can end with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum ReasonCode {
-    /// 0x86.
-    BadUserNameOrPassword = 0x86,
-    /// 0x87.
-    NotAuthorized = 0x87,
-    /// 0x89.
-    ServerBusy = 0x89,
-    /// 0x8C.
-    BadAuthenticationMethod = 0x8C,
-}
-
-/// A UTF-8 string of MQTT.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text(Bytes);
-
-/// Not a string of MQTT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TextError;
-
-impl TryFrom<&str> for Text {
-    type Error = TextError;
-
-    fn try_from(text: &str) -> Result<Self, TextError> {
-        let fits = text.len() <= 65_535 && !text.contains('\0');
-        if fits { Ok(Self(Bytes::copy_from_slice(text.as_bytes()))) } else { Err(TextError) }
-    }
-}
-
-impl Deref for Text {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-impl Borrow<str> for Text {
-    fn borrow(&self) -> &str {
-        self
-    }
-}
-
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self)
-    }
-}
-
-/// A client identifier.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(Text);
-
-impl TryFrom<&str> for ClientId {
-    type Error = TextError;
-
-    fn try_from(text: &str) -> Result<Self, TextError> {
-        Text::try_from(text).map(Self)
-    }
-}
-
-impl Deref for ClientId {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
+pub use ack::Ack;
+pub use auth::Auth;
+pub use connack::Connack;
+pub use connect::Connect;
+pub use connect::Will;
+pub use disconnect::Disconnect;
+pub use identifier::PacketId;
+pub use identifier::SubscriptionId;
+pub use packet::Packet;
+pub use packet::PacketType;
+pub use property::MessageProperties;
+pub use property::UserProperties;
+pub use publish::Publish;
+pub use publish::SubscriptionIds;
+pub use qos::QoS;
+pub use reason::ReasonCode;
+pub use subscribe::RetainHandling;
+pub use subscribe::Suback;
+pub use subscribe::Subscribe;
+pub use subscribe::SubscribeFilter;
+pub use subscribe::SubscriptionOptions;
+pub use text::ClientId;
+pub use text::FIELD_LENGTH_MAX;
+pub use text::Text;
+pub use topic::ShareName;
+pub use topic::SubscriptionFilter;
+pub use topic::TopicFilter;
+pub use topic::TopicName;
+pub use unsubscribe::Unsuback;
+pub use unsubscribe::Unsubscribe;
+pub use version::ProtocolVersion;
+pub use violation::Violation;
