@@ -2,8 +2,6 @@
 
 #![expect(clippy::disallowed_types, reason = "a certificate is valid from now on")]
 
-use std::io;
-use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +21,7 @@ use super::Failure;
 use super::replace;
 use super::replace::PUBLIC;
 use super::replace::SECRET;
+use super::stdout;
 
 /// The common name of the authority.
 const AUTHORITY: &str = "Tidelog development CA";
@@ -72,9 +71,7 @@ struct Authority {
 impl CertsArgs {
     /// Makes the certificates and prints what was made and how to use it.
     pub fn run(self) -> Result<(), Failure> {
-        let text = self.make()?;
-        let printed = io::stdout().lock().write_all(text.as_bytes());
-        printed.map_err(|error| failure(format!("standard output: {error}")))
+        stdout::print(&self.make()?)
     }
 
     /// Makes the certificates. Returns what is to be told.

@@ -1,7 +1,5 @@
 //! `tidelog check-config`: the configuration in force, where each value came from, and what is wrong with it.
 
-use std::io;
-use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +14,7 @@ use crate::config::Sources;
 
 use super::Failure;
 use super::replace;
+use super::stdout;
 
 /// The exit code for a wrong configuration.
 const EXIT_CONFIG: u8 = 2;
@@ -78,12 +77,7 @@ pub struct CheckConfigArgs {
 impl CheckConfigArgs {
     /// Prints the configuration to standard output.
     pub fn run(self) -> Result<(), Failure> {
-        let sources = Sources::from(self.broker);
-        let text = report(&sources)?;
-        io::stdout()
-            .lock()
-            .write_all(text.as_bytes())
-            .map_err(|error| Failure { message: format!("standard output: {error}"), exit_code: 1 })
+        stdout::print(&report(&Sources::from(self.broker))?)
     }
 }
 

@@ -5,6 +5,7 @@ pub mod check_config;
 pub mod user;
 
 mod replace;
+mod stdout;
 
 /// Why a command failed: one line for the user, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ use crate::config::Sources;
 use super::Failure;
 use super::check_config::ConfigArgs;
 use super::replace;
+use super::stdout;
 
 /// Add, remove, list and check the users of a password file
 #[derive(Args, Clone, Debug)]
@@ -99,24 +100,18 @@ impl UserArgs {
     /// Runs the command, on the terminal or on standard input and output.
     pub fn run(self) -> Result<(), Failure> {
         let terminal = io::stdin().is_terminal();
-        self.run_with(
-            &mut Input { lines: &mut io::stdin().lock(), terminal },
-            &mut io::stdout().lock(),
-        )
+        stdout::print(&self.answer(&mut Input { lines: &mut io::stdin().lock(), terminal })?)
     }
 
-    /// Runs the command on this input and output.
-    pub fn run_with(self, input: &mut Input<'_>, output: &mut dyn Write) -> Result<(), Failure> {
+    /// Runs the command with this input. Returns what is to be printed.
+    pub fn answer(self, input: &mut Input<'_>) -> Result<String, Failure> {
         let file = file(self.file, self.config)?;
-        let text = match self.command {
-            UserCommand::Add(args) => add(&file, args, input)?,
-            UserCommand::Rm { name } => remove(&file, &name)?,
-            UserCommand::Ls => list(&file)?,
-            UserCommand::Check { name, password } => check(&file, &name, password, input)?,
-        };
-        output
-            .write_all(text.as_bytes())
-            .map_err(|error| failure(format!("standard output: {error}")))
+        match self.command {
+            UserCommand::Add(args) => add(&file, args, input),
+            UserCommand::Rm { name } => remove(&file, &name),
+            UserCommand::Ls => list(&file),
+            UserCommand::Check { name, password } => check(&file, &name, password, input),
+        }
     }
 }
 
