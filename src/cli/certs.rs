@@ -39,7 +39,7 @@ pub struct CertsArgs {
     #[arg(long, value_name = "DIR", default_value = "certs")]
     dir: PathBuf,
 
-    /// A name or IP address that clients reach the server by; may be repeated [default: localhost, 127.0.0.1, ::1]
+    /// A name or IP address that clients reach the server by; may be repeated [default: localhost and its addresses]
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
 
@@ -129,7 +129,7 @@ impl CertsArgs {
             }
             (_, _) => {
                 let (params, key) = (authority_params(self.days)?, key_pair()?);
-                let certificate = params.self_signed(&key).map_err(making)?;
+                let certificate = params.self_signed(&key).map_err(|error| making(&error))?;
                 let made = Pair { certificate: certificate.pem(), key: key.serialize_pem() };
                 Ok(Authority { issuer: Issuer::new(params, key), made: Some(made) })
             }
@@ -168,27 +168,39 @@ impl CertsArgs {
     }
 
     fn told(&self, made: &[PathBuf]) -> String {
-        let dir = self.dir.display();
-        let mut text: String =
-            made.iter().map(|path| format!("made {}\n", path.display())).collect();
+        let mut lines: Vec<String> =
+            made.iter().map(|path| format!("made {}", path.display())).collect();
         if made.is_empty() {
-            text.push_str(
-                "nothing to make: the authority and the server's certificate are there\n",
+            lines.push(
+                "nothing to make: the authority and the server's certificate are there".to_owned(),
             );
         }
-        text.push_str("\nFor development only: who has ca-key.pem can be any server and any client.\n\nThe listener:\n\n");
-        text.push_str(&format!(
-            "[[listener]]\nkind = \"tls\"\naddress = \"127.0.0.1:8883\"\ncertificate = \"{dir}/server.pem\"\n\
-             key = \"{dir}/server-key.pem\"\n# for certificates of clients:\n# client_ca = \"{dir}/ca.pem\"\n\
-             # client_certificate = \"required\"\n# user_from_certificate = \"cn\"\n\nA client:\n\n\
-             mosquitto_sub -h localhost -p 8883 --cafile {dir}/ca.pem"
-        ));
-        if let Some(name) = self.client.first() {
+        let dir = self.dir.display();
+        let client = self.client.first().map_or_else(String::new, |name| {
             let file = client_file(name);
-            text.push_str(&format!(" --cert {dir}/{file}.pem --key {dir}/{file}-key.pem"));
-        }
-        text.push_str(" -t '#' -v\n");
-        text
+            format!(" --cert '{dir}/{file}.pem' --key '{dir}/{file}-key.pem'")
+        });
+        lines.extend([
+            String::new(),
+            "For development only: who has ca-key.pem can be any server and any client.".to_owned(),
+            "The listener:".to_owned(),
+            String::new(),
+            "[[listener]]".to_owned(),
+            "kind = \"tls\"".to_owned(),
+            "address = \"127.0.0.1:8883\"".to_owned(),
+            format!("certificate = \"{dir}/server.pem\""),
+            format!("key = \"{dir}/server-key.pem\""),
+            "# and for clients with a certificate:".to_owned(),
+            format!("# client_ca = \"{dir}/ca.pem\""),
+            "# client_certificate = \"required\"".to_owned(),
+            "# user_from_certificate = \"cn\"".to_owned(),
+            String::new(),
+            "A client:".to_owned(),
+            String::new(),
+            format!("mosquitto_sub -h localhost -p 8883 --cafile {dir}/ca.pem{client} -t '#' -v"),
+            String::new(),
+        ]);
+        lines.join("\n")
     }
 }
 
@@ -226,12 +238,12 @@ fn signed(
     params.extended_key_usages = vec![usage];
     params.use_authority_key_identifier_extension = true;
     let key = key_pair()?;
-    let certificate = params.signed_by(&key, issuer).map_err(making)?;
+    let certificate = params.signed_by(&key, issuer).map_err(|error| making(&error))?;
     Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
 }
 
 fn params(name: &str, alternative: Vec<String>, days: u32) -> Result<CertificateParams, Failure> {
-    let mut params = CertificateParams::new(alternative).map_err(making)?;
+    let mut params = CertificateParams::new(alternative).map_err(|error| making(&error))?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     let now = SystemTime::now();
@@ -241,7 +253,7 @@ fn params(name: &str, alternative: Vec<String>, days: u32) -> Result<Certificate
 }
 
 fn key_pair() -> Result<KeyPair, Failure> {
-    KeyPair::generate().map_err(making)
+    KeyPair::generate().map_err(|error| making(&error))
 }
 
 /// Whether this is the certificate of an authority that this command made, with this key: certificates that another
@@ -260,7 +272,7 @@ fn check_authority(path: &Path, pem: &str, key: &KeyPair) -> Result<(), Failure>
     if name == Some(AUTHORITY) && same_key { Ok(()) } else { Err(foreign()) }
 }
 
-fn making(error: rcgen::Error) -> Failure {
+fn making(error: &rcgen::Error) -> Failure {
     failure(format!("the certificate can't be made: {error}"))
 }
 
