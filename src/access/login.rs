@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            begin                    verified
-//! CONNECT ----------> Verify(job) -----------------> Accept | Refuse | Verify, if the files changed meanwhile
+//! CONNECT ----------> Verify(check) -----------------> Accept | Refuse | Verify, if the files changed meanwhile
 //!            |           authenticate
 //!            +-------> Continue(exchange) --> ... -> Accept | Refuse
 //!            +-------> Accept | Refuse
@@ -18,6 +18,8 @@
 //!
 //! A user name in CONNECT, or a certificate's name under 2, that differs from the user is refused.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::mqtt::ReasonCode;
@@ -32,7 +34,7 @@ use super::Explanation;
 use super::Grants;
 use super::Identity;
 use super::Options;
-use super::passwords::PasswordCheck;
+use super::passwords::Check;
 use super::passwords::Passwords;
 use super::remembered::Key;
 use super::remembered::Remembered;
@@ -70,7 +72,7 @@ pub enum Step {
     Refuse(Refusal),
     /// A password has to be checked: run the job where it may take its time, and hand the verdict to
     /// [`Access::verified`].
-    Verify(PasswordJob),
+    Verify(PasswordCheck),
     /// The client is to be sent an AUTH with Reason Code 0x18 and this data [MQTT-4.12.0-2]; its answer goes to
     /// [`Access::authenticate`].
     Continue {
@@ -127,18 +129,18 @@ impl Refusal {
 
 /// A password to be checked, slowly: about 31 ms and 19 MiB.
 #[derive(Clone)]
-pub struct PasswordJob {
-    check: PasswordCheck,
+pub struct PasswordCheck {
+    check: Check,
     user: Text,
     password: Bytes,
     key: Key,
     generation: u64,
 }
 
-impl PasswordJob {
+impl PasswordCheck {
     /// Checks it.
     pub fn run(self) -> Verdict {
-        Verdict { right: self.check.run(&self.password), job: self }
+        Verdict { right: self.check.run(&self.password), check: self }
     }
 
     /// The user whose password it is, or would be.
@@ -147,17 +149,17 @@ impl PasswordJob {
     }
 }
 
-impl std::fmt::Debug for PasswordJob {
+impl std::fmt::Debug for PasswordCheck {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordJob").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("PasswordCheck").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
-/// What a [`PasswordJob`] found.
+/// What a [`PasswordCheck`] found.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    job: PasswordJob,
+    check: PasswordCheck,
     right: bool,
 }
 
@@ -180,10 +182,12 @@ enum ExchangeState {
 }
 
 /// Who may connect, and what they may do then: the files, read.
+///
+/// Cheap to clone. Whoever answers CONNECTs keeps a value of its own, since that remembers right passwords.
 #[derive(Clone, Debug)]
 pub struct Access {
     options: Options,
-    passwords: Option<Passwords>,
+    passwords: Option<Arc<Passwords>>,
     acl: Acl,
     remembered: Remembered,
     /// Which reading of the files this is; a verdict on an older one does not count.
@@ -211,7 +215,7 @@ impl Access {
         acl: Option<&str>,
         generation: u64,
     ) -> Result<Self, AccessError> {
-        let passwords = passwords.map(Passwords::parse).transpose()?;
+        let passwords = passwords.map(Passwords::parse).transpose()?.map(Arc::new);
         let acl = acl.map_or_else(|| Ok(Acl::open()), Acl::parse)?;
         let remembered = Remembered::new(options.remember_passwords);
         Ok(Self { options, passwords, acl, remembered, generation })
@@ -255,21 +259,21 @@ impl Access {
         }
         let check = passwords.check(user, &self.options.secret);
         let (user, password) = (user.clone(), password.clone());
-        Step::Verify(PasswordJob { check, user, password, key, generation: self.generation })
+        Step::Verify(PasswordCheck { check, user, password, key, generation: self.generation })
     }
 
     /// Goes on after a password was checked. A verdict on files that were replaced meanwhile is not worth anything:
     /// the password is checked again.
     pub fn verified(&mut self, verdict: Verdict, now: Timestamp) -> Step {
-        let Verdict { job, right } = verdict;
-        if job.generation != self.generation {
-            return self.check_password(&job.user, &job.password, now);
+        let Verdict { check, right } = verdict;
+        if check.generation != self.generation {
+            return self.check_password(&check.user, &check.password, now);
         }
         if !right {
             return Step::Refuse(Refusal::Password);
         }
-        self.remembered.insert(job.key, now);
-        accept(Some(job.user), None)
+        self.remembered.insert(check.key, now);
+        accept(Some(check.user), None)
     }
 
     /// Begins a re-authentication: an AUTH with Reason Code 0x19 from a client that is in. It has to end with the user
@@ -356,7 +360,7 @@ impl Access {
 
     /// How many users the password file has; `None` without one.
     pub fn users(&self) -> Option<usize> {
-        self.passwords.as_ref().map(Passwords::len)
+        self.passwords.as_ref().map(|passwords| passwords.len())
     }
 }
 
