@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            begin                    verified
-//! CONNECT ----------> Verify(check) -----------------> Accept | Refuse | Verify, if the files changed meanwhile
+//! CONNECT ----------> Verify(job) -----------------> Accept | Refuse | Verify, if the files changed meanwhile
 //!            |           authenticate
 //!            +-------> Continue(exchange) --> ... -> Accept | Refuse
 //!            +-------> Accept | Refuse
@@ -72,7 +72,7 @@ pub enum Step {
     Refuse(Refusal),
     /// A password has to be checked: run the job where it may take its time, and hand the verdict to
     /// [`Access::verified`].
-    Verify(PasswordCheck),
+    Verify(PasswordJob),
     /// The client is to be sent an AUTH with Reason Code 0x18 and this data [MQTT-4.12.0-2]; its answer goes to
     /// [`Access::authenticate`].
     Continue {
@@ -129,7 +129,7 @@ impl Refusal {
 
 /// A password to be checked, slowly: about 31 ms and 19 MiB.
 #[derive(Clone)]
-pub struct PasswordCheck {
+pub struct PasswordJob {
     check: Check,
     user: Text,
     password: Bytes,
@@ -137,10 +137,10 @@ pub struct PasswordCheck {
     generation: u64,
 }
 
-impl PasswordCheck {
+impl PasswordJob {
     /// Checks it.
     pub fn run(self) -> Verdict {
-        Verdict { right: self.check.run(&self.password), check: self }
+        Verdict { right: self.check.run(&self.password), job: self }
     }
 
     /// The user whose password it is, or would be.
@@ -149,17 +149,17 @@ impl PasswordCheck {
     }
 }
 
-impl std::fmt::Debug for PasswordCheck {
+impl std::fmt::Debug for PasswordJob {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordCheck").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("PasswordJob").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
-/// What a [`PasswordCheck`] found.
+/// What a [`PasswordJob`] found.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    check: PasswordCheck,
+    job: PasswordJob,
     right: bool,
 }
 
@@ -259,21 +259,21 @@ impl Access {
         }
         let check = passwords.check(user, &self.options.secret);
         let (user, password) = (user.clone(), password.clone());
-        Step::Verify(PasswordCheck { check, user, password, key, generation: self.generation })
+        Step::Verify(PasswordJob { check, user, password, key, generation: self.generation })
     }
 
     /// Goes on after a password was checked. A verdict on files that were replaced meanwhile is not worth anything:
     /// the password is checked again.
     pub fn verified(&mut self, verdict: Verdict, now: Timestamp) -> Step {
-        let Verdict { check, right } = verdict;
-        if check.generation != self.generation {
-            return self.check_password(&check.user, &check.password, now);
+        let Verdict { job, right } = verdict;
+        if job.generation != self.generation {
+            return self.check_password(&job.user, &job.password, now);
         }
         if !right {
             return Step::Refuse(Refusal::Password);
         }
-        self.remembered.insert(check.key, now);
-        accept(Some(check.user), None)
+        self.remembered.insert(job.key, now);
+        accept(Some(job.user), None)
     }
 
     /// Begins a re-authentication: an AUTH with Reason Code 0x19 from a client that is in. It has to end with the user

@@ -33,7 +33,7 @@ pub use login::Accepted;
 pub use login::Access;
 pub use login::ConnectRequest;
 pub use login::Exchange;
-pub use login::PasswordCheck;
+pub use login::PasswordJob;
 pub use login::Refusal;
 pub use login::Step;
 pub use login::Verdict;

@@ -9,7 +9,7 @@ use tidelog::access::Access;
 use tidelog::access::ConnectRequest;
 use tidelog::access::Exchange;
 use tidelog::access::Options;
-use tidelog::access::PasswordCheck;
+use tidelog::access::PasswordJob;
 use tidelog::access::Refusal;
 use tidelog::access::Step;
 use tidelog::access::passwords;
@@ -70,7 +70,7 @@ fn refused(step: Step) -> Refusal {
 }
 
 #[track_caller]
-fn job(step: Step) -> PasswordCheck {
+fn job(step: Step) -> PasswordJob {
     match step {
         Step::Verify(job) => job,
         Step::Accept(_) | Step::Refuse(_) | Step::Continue { .. } => panic!("{step:?}"),
