@@ -40,7 +40,8 @@ use crate::mqtt::Ack;
 use crate::mqtt::ClientId;
 use crate::mqtt::Packet;
 use crate::mqtt::QoS;
-use crate::mqtt::ReasonCode;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
 use crate::mqtt::TopicFilter;
 use crate::session::Effective;
 use crate::session::Grant;
@@ -174,7 +175,8 @@ impl Broker {
             let Routing::Qos0(route) = &unrouted.what else { continue };
             let target = route.targets.iter().find(|target| target.client == client);
             let (Some(target), true) = (target, unrouted.offset >= behind.qos0_from) else { continue };
-            let Some(view) = store.peek(unrouted.offset) else { continue };
+            let Some(stored) = store.peek(unrouted.offset) else { continue };
+            let view = stored.view();
             let message = Message::from(&view);
             let own = delivery.client(client).is_some_and(|known| known.id.as_str() == message.publisher);
             if let Some(effective) = target.grants.effective(QoS::AtMostOnce, own) {
@@ -262,7 +264,8 @@ impl Broker {
             self.assignment_had_its_turn(client);
             return Walk::More;
         }
-        let terms = Terms { qos: row.qos, retain: row.retained, subscription_ids: &row.subscription_ids, place: key.0 };
+        let ids = subscription_ids(&row.subscription_ids);
+        let terms = Terms { qos: row.qos, retain: row.retained, subscription_ids: &ids, place: key.0 };
         let walk = match self.locate(client, behind, row.message) {
             Located::Memory => self.send_from_memory(client, &row, terms, key),
             Located::Fetched(record) => {
@@ -294,9 +297,9 @@ impl Broker {
             return walk;
         }
         let (mut delivery, store) = self.delivery();
-        let Some(view) = store.peek(row.message) else { return Walk::WaitDurable };
+        let Some(stored) = store.peek(row.message) else { return Walk::WaitDurable };
         let number = delivery.client(client).map(|known| known.outbound.next_number());
-        let sent = delivery.send(client, &Message::from(&view), terms);
+        let sent = delivery.send(client, &Message::from(&stored.view()), terms);
         self.after_send(client, sent, terms, number, Some(key))
     }
 
@@ -340,7 +343,7 @@ impl Broker {
         }
         let slot = known.connection;
         if step == Step::Released {
-            self.send(slot, &Packet::Pubrel(Ack::new(packet_id_of(number), ReasonCode::Success)));
+            self.send(slot, &Packet::Pubrel(Ack::new(packet_id_of(number))));
         }
         Some(Walk::More)
     }
@@ -431,7 +434,7 @@ impl Broker {
             Awaited::GroupChunk(group, key) => self.group_chunk_fetched(group, &key, ticket, result),
             Awaited::GroupRecord(group, key, offset) => self.group_record_fetched(group, &key, ticket, offset, result),
             Awaited::Retention => self.retention_fetched(result),
-            Awaited::Carry(offset) => self.carry_fetched(offset, result),
+            Awaited::Carry => self.carry_fetched(&result),
             Awaited::Password(_) => {}
         }
     }
@@ -483,8 +486,13 @@ pub(super) fn grant_of(span: &Span) -> Grant {
         qos: span.qos,
         no_local: span.no_local,
         retain_as_published: span.retain_as_published,
-        subscription_id: span.subscription_id,
+        subscription_id: span.subscription_id.and_then(SubscriptionId::new),
     }
+}
+
+/// The identifiers of a row.
+pub(super) fn subscription_ids(numbers: &[u32]) -> SubscriptionIds {
+    numbers.iter().filter_map(|number| SubscriptionId::new(*number)).collect()
 }
 
 /// The subscriptions of a session that covered `topic` at `offset`.

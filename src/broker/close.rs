@@ -7,7 +7,6 @@ use crate::broker::event::Output;
 use crate::mqtt::Connack;
 use crate::mqtt::Disconnect;
 use crate::mqtt::Packet;
-use crate::mqtt::ProtocolVersion;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
@@ -137,10 +136,5 @@ impl Broker {
             tracing::info!(connection = %id, "nothing received within one and a half times the keep alive");
             self.disconnect(slot, ReasonCode::KeepAliveTimeout, None);
         }
-    }
-
-    /// The version that a connection speaks.
-    pub(super) fn version_of(&self, slot: usize) -> ProtocolVersion {
-        self.connections.get(slot).map_or(ProtocolVersion::V3_1_1, crate::broker::connection::Connection::version)
     }
 }

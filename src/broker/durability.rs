@@ -20,6 +20,7 @@ use crate::store::CheckpointDone;
 use crate::store::Durability;
 use crate::store::StateError;
 use crate::store::Store;
+use crate::store::StoredMessage;
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -183,7 +184,8 @@ impl Broker {
         let qos0_from = self.store.next_offset();
         let mut fallen: Vec<ClientRef> = Vec::new();
         let (mut delivery, store) = self.delivery();
-        let view = store.peek(offset);
+        let stored = store.peek(offset);
+        let view = stored.as_ref().map(StoredMessage::view);
         for target in &route.targets {
             let Some(client) = delivery.client(target.client).filter(|client| client.is_live()) else { continue };
             let Some(view) = &view else {

@@ -182,7 +182,7 @@ enum Awaited {
     /// A chunk of the log in which retention counts what a session loses.
     Retention,
     /// A retained message that is to be carried forward.
-    Carry(Offset),
+    Carry,
 }
 
 /// Turns that one event may take, so that clients far behind do not hold up the others.

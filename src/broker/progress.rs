@@ -12,8 +12,6 @@ use crate::broker::client::ProgressState;
 use crate::commitlog::Offset;
 use crate::mqtt::Ack;
 use crate::mqtt::Packet;
-use crate::mqtt::ReasonCode;
-use crate::store::NumberSet;
 use crate::store::ProgressRow;
 use crate::store::Row;
 
@@ -60,7 +58,7 @@ impl Broker {
             let Some(known) = self.clients.get_mut(client.index()) else { continue };
             let slot = known.connection;
             for packet_id in std::mem::take(&mut known.to_release) {
-                self.send_after(slot, after, Packet::Pubrel(Ack::new(packet_id, ReasonCode::Success)));
+                self.send_after(slot, after, Packet::Pubrel(Ack::new(packet_id)));
             }
         }
     }
@@ -124,8 +122,8 @@ fn progress_row(client: &Client, routed: Offset, staying: bool) -> ProgressRow {
     ProgressRow {
         position: client.outbound.first_place().unwrap_or(walked),
         number,
-        acked: NumberSet::from_numbers(acked),
-        received: NumberSet::from_numbers(received),
+        acked: acked.collect(),
+        received: received.collect(),
         sent_limit: if staying { used + NUMBERS_RESERVED } else { used },
         run: client.runs.front().and_then(|run| Some((run.filter.clone(), run.after.clone()?))),
         runs_done: client.runs_done,

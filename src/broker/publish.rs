@@ -110,7 +110,7 @@ impl Broker {
         if !connected.grants.may(action).allowed {
             return Some((ReasonCode::NotAuthorized, Dropped::NotAuthorized));
         }
-        let text = self.options.check_payload_format && publish.payload_format_indicator == Some(true);
+        let text = self.options.check_payload_format && publish.payload_format_indicator() == Some(true);
         if text && simdutf8::basic::from_utf8(publish.payload).is_err() {
             return Some((ReasonCode::PayloadFormatInvalid, Dropped::NotAuthorized));
         }
@@ -141,8 +141,8 @@ impl Broker {
             retain: publish.retain,
             publisher: client_id,
             packet_id: publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce),
-            expiry_interval: publish.message_expiry_interval,
-            properties: publish.properties,
+            expiry_interval: publish.message_expiry_interval(),
+            properties: &publish.properties.forwardable(),
         };
         let offset = self.publish(&message);
         let Some(packet_id) = publish.packet_id else { return };

@@ -14,14 +14,11 @@ use crate::commitlog::Offset;
 use crate::mqtt::Decoder;
 use crate::mqtt::Incoming;
 use crate::mqtt::Packet;
-use crate::mqtt::Role;
 use crate::mqtt::Violation;
 
 impl Broker {
     pub(super) fn handle_opened(&mut self, id: ConnectionId, origin: Origin) {
-        let decoder = Decoder::new(Role::Server)
-            .with_connect_size_max(self.options.connect_size_max)
-            .with_packet_size_max(self.options.session.packet_size_max);
+        let decoder = Decoder::for_server(self.options.connect_size_max, self.options.session.packet_size_max);
         let slot = self.connections.insert(Connection::new(id, origin, decoder, self.options.output_bytes_max, self.now));
         self.connection_slots.insert(id, slot);
         self.stats.connections_opened += 1;

@@ -33,7 +33,7 @@ impl Broker {
     /// Connections that died with the broker before are treated as lost at `now`: their wills are due, their sessions without
     /// expiry end.
     pub fn new(options: Options, store: Store, access: Access, seed: [u8; 32], now: Timestamp) -> Self {
-        let durability = store.durability();
+        let durability = store.options().durability;
         let routed = store.next_offset();
         let mut broker = Self {
             options,
@@ -103,10 +103,15 @@ impl Broker {
 
     /// Wills whose connection died with the broker begin to wait now; those that waited go on.
     fn recover_wills(&mut self) {
-        let wills: Vec<(ClientId, WillRow, u32)> = self.store.state().wills().map(|(client_id, row)| {
-            let session = self.store.state().session(client_id).and_then(|session| session.session.as_ref());
-            (client_id.clone(), row.clone(), session.map_or(0, |row| row.expiry_interval))
-        }).collect();
+        let wills: Vec<(ClientId, WillRow, u32)> = self
+            .store
+            .state()
+            .sessions()
+            .filter_map(|(client_id, session)| {
+                let expiry = session.session.as_ref().map_or(0, |row| row.expiry_interval);
+                Some((client_id.clone(), session.will.clone()?, expiry))
+            })
+            .collect();
         for (client_id, row, expiry) in wills {
             match row.fires_at {
                 Some(fires_at) => self.timers.set(fires_at, Timer::Will(client_id)),

@@ -18,6 +18,8 @@ use crate::broker::deliver::Terms;
 use crate::broker::message::Message;
 use crate::commitlog::Offset;
 use crate::mqtt::QoS;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
 use crate::mqtt::Text;
 use crate::mqtt::TopicFilter;
 use crate::store::AssignedRow;
@@ -26,6 +28,7 @@ use crate::store::Retained;
 use crate::store::Row;
 use crate::store::SessionState;
 use crate::store::Span;
+use crate::store::StoredMessage;
 
 /// How many topics are looked at per step.
 const TOPICS_PER_STEP: usize = 512;
@@ -112,13 +115,13 @@ impl Broker {
             }
             Located::Awaited => return Walk::WaitDisk,
         };
-        let view = match &fetched {
-            Some(record) => MessageView::from_record(record),
-            None => self.store.peek(retained.offset),
+        let published = match &fetched {
+            Some(record) => MessageView::from_record(record).map(|view| view.qos),
+            None => self.store.peek(retained.offset).map(|stored| stored.view().qos),
         };
-        let Some(view) = view else { return self.pass_topic(client, topic) };
-        let (qos, publisher_is_allowed) = (view.qos.min(span.qos), self.may_receive(client, view.topic));
-        let walk = if !publisher_is_allowed {
+        let Some(published) = published else { return self.pass_topic(client, topic) };
+        let qos = published.min(span.qos);
+        let walk = if !self.may_receive(client, &topic) {
             Walk::More
         } else if qos > QoS::AtMostOnce {
             self.assign_retained(client, run, span, retained.offset, qos)
@@ -141,12 +144,13 @@ impl Broker {
         span: &Span,
         place: Offset,
     ) -> Walk {
-        let ids: smallvec::SmallVec<[u32; 1]> = span.subscription_id.into_iter().collect();
+        let ids: SubscriptionIds = span.subscription_id.and_then(SubscriptionId::new).into_iter().collect();
         let terms = Terms { qos: QoS::AtMostOnce, retain: true, subscription_ids: &ids, place };
         let (mut delivery, store) = self.delivery();
+        let stored = store.peek(offset);
         let view = match fetched {
             Some(record) => MessageView::from_record(record),
-            None => store.peek(offset),
+            None => stored.as_ref().map(StoredMessage::view),
         };
         let Some(view) = view else { return Walk::More };
         match delivery.send(client, &Message::from(&view), terms) {

@@ -270,7 +270,7 @@ mod tests {
     }
 
     fn grant(id: u32) -> Grant {
-        Grant { qos: QoS::AtLeastOnce, subscription_id: Some(id), ..Grant::default() }
+        Grant { qos: QoS::AtLeastOnce, subscription_id: crate::mqtt::SubscriptionId::new(id), ..Grant::default() }
     }
 
     fn slots(router: &mut Router, topic: &str) -> Vec<u32> {

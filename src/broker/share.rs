@@ -15,6 +15,7 @@ use crate::broker::Turn;
 use crate::broker::Unrouted;
 use crate::broker::catch_up::FilterSet;
 use crate::broker::catch_up::Walk;
+use crate::broker::catch_up::subscription_ids;
 use crate::broker::client::AssignedKey;
 use crate::broker::client::ClientRef;
 use crate::broker::deliver::Sent;
@@ -31,6 +32,8 @@ use crate::commitlog::ReadResult;
 use crate::commitlog::StoredRecord;
 use crate::mqtt::ClientId;
 use crate::mqtt::QoS;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
 use crate::session::Grant;
 use crate::store::AssignedRow;
 use crate::store::GroupKey;
@@ -190,7 +193,7 @@ impl Broker {
             let (mut delivery, _) = self.delivery();
             let taken = (0..members.len()).map(|step| (rotation + step) % members.len()).find(|at| {
                 let Some((client, grant)) = members.get(*at) else { return false };
-                let ids: smallvec::SmallVec<[u32; 1]> = grant.subscription_id.into_iter().collect();
+                let ids: SubscriptionIds = grant.subscription_id.into_iter().collect();
                 let retain = message.retain && grant.retain_as_published;
                 let terms = Terms { qos: QoS::AtMostOnce, retain, subscription_ids: &ids, place: routed };
                 delivery.send(*client, message, terms) == Sent::Done
@@ -235,7 +238,7 @@ impl Broker {
             message: offset,
             qos: message.qos.min(grant.qos),
             retained: message.retain && grant.retain_as_published,
-            subscription_ids: grant.subscription_id.into_iter().collect(),
+            subscription_ids: grant.subscription_id.map(SubscriptionId::get).into_iter().collect(),
             group: Some(key),
         };
         let (place, counter) = self.assign(client, &client_id, row);
@@ -247,7 +250,8 @@ impl Broker {
         let Some(known) = self.clients.get(client.index()).filter(|known| known.epoch == client.epoch && known.is_live()) else { return };
         let row = self.store.state().session(&known.id).and_then(|session| session.assigned.get(&key)).cloned();
         let Some(row) = row else { return };
-        let terms = Terms { qos: row.qos, retain: row.retained, subscription_ids: &row.subscription_ids, place: key.0 };
+        let ids = subscription_ids(&row.subscription_ids);
+        let terms = Terms { qos: row.qos, retain: row.retained, subscription_ids: &ids, place: key.0 };
         if self.store.peek(row.message).is_some() && self.send_from_memory(client, &row, terms, key) == Walk::More {
             self.assignment_had_its_turn(client);
             return;
@@ -389,7 +393,7 @@ impl Broker {
         }).collect();
         for offset in left {
             let Some((client, grant)) = self.choose_member(index) else { return Walk::WaitClient };
-            let Some((qos, retain)) = self.store.peek(offset).map(|view| (view.qos, view.retain)) else { return Walk::WaitDurable };
+            let Some((qos, retain)) = self.store.peek(offset).map(|stored| (stored.view().qos, stored.view().retain)) else { return Walk::WaitDurable };
             let message = Message { topic: "", payload: &[], qos, retain, properties: &[], expires_at: None, publisher: "" };
             self.assign_to(index, client, grant, offset, &message);
             behind.next = offset.next();

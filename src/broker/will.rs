@@ -19,7 +19,7 @@ impl Broker {
             payload: will.payload.clone(),
             qos: will.qos,
             retain: will.retain,
-            properties: will.properties.encode_block(),
+            properties: will.properties.encode_block().unwrap_or_default(),
             delay_interval: will.delay_interval,
             expiry_interval: will.properties.message_expiry_interval,
             fires_at: None,
@@ -78,6 +78,6 @@ impl Broker {
     }
 
     pub(super) fn will_row(&self, client_id: &ClientId) -> Option<WillRow> {
-        self.store.state().will(client_id).cloned()
+        self.store.state().session(client_id).and_then(|session| session.will.clone())
     }
 }
