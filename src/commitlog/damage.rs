@@ -19,6 +19,9 @@ pub struct Damage {
     pub to: Offset,
     /// What is wrong there.
     pub what: Fault,
+    /// Whether the missing records had been synced, and so may have been acknowledged under
+    /// [`Durability::Fsync`](crate::commitlog::Durability::Fsync).
+    pub synced: bool,
 }
 
 /// What is wrong with damaged bytes.
@@ -45,6 +48,36 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// As it stands in an index file.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::SegmentHeader => 1,
+            Self::BatchHeader => 2,
+            Self::Checksum => 3,
+            Self::Records => 4,
+            Self::Stray => 5,
+            Self::Missing => 6,
+            Self::Index => 7,
+            Self::FormatFile => 8,
+            Self::Codec => 9,
+        }
+    }
+
+    /// From an index file; what is unknown is a broken batch.
+    pub(super) fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::SegmentHeader,
+            3 => Self::Checksum,
+            4 => Self::Records,
+            5 => Self::Stray,
+            6 => Self::Missing,
+            7 => Self::Index,
+            8 => Self::FormatFile,
+            9 => Self::Codec,
+            _ => Self::BatchHeader,
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::SegmentHeader => "broken segment header",
@@ -62,7 +95,14 @@ impl Fault {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}: {} ({} bytes", self.file, self.position, self.what.as_str(), self.bytes)?;
+        write!(
+            f,
+            "{} at byte {}: {} ({} bytes",
+            self.file,
+            self.position,
+            self.what.as_str(),
+            self.bytes
+        )?;
         if self.from < self.to {
             write!(f, ", offsets {} to {} missing", self.from, Offset::new(self.to.as_u64() - 1))?;
         }

@@ -88,7 +88,9 @@ pub enum LogError {
         directory: Box<str>,
     },
     /// The directory was written by a newer version.
-    #[error("{directory} has log format {found}, this version reads formats up to {supported}: use the version that wrote it")]
+    #[error(
+        "{directory} has log format {found}, this version reads formats up to {supported}: use the version that wrote it"
+    )]
     NewerFormat {
         /// The data directory.
         directory: Box<str>,

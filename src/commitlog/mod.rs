@@ -16,16 +16,24 @@
 //! Every byte is described in `docs/format.md`.
 
 mod batch;
+mod cache;
 mod damage;
+mod directory;
 pub mod disk;
 mod error;
+mod format;
+mod index;
 mod log;
 mod matcher;
 mod offset;
 mod options;
+mod query;
 mod reader;
 mod record;
 mod recovery;
+mod segment;
+mod tail;
+mod varint;
 mod verify;
 mod writer;
 
@@ -36,12 +44,12 @@ pub use error::LogError;
 pub use error::StorageError;
 pub use error::StorageFault;
 pub use log::Log;
-pub use log::OffsetAt;
-pub use log::Read;
 pub use matcher::EveryKey;
 pub use matcher::KeyMatcher;
 pub use offset::Offset;
 pub use options::Options;
+pub use query::OffsetAt;
+pub use query::Read;
 pub use reader::ReadRequest;
 pub use reader::ReadResult;
 pub use reader::Reader;

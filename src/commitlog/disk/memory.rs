@@ -6,7 +6,10 @@
 //! any may be missing; names made, changed and removed since the last directory sync are undone from some point on.
 //! The same calls and seeds give the same bytes.
 
-#![expect(clippy::disallowed_types, reason = "shared by the writer, the readers and the test that breaks it")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "shared by the writer, the readers and the test that breaks it"
+)]
 
 use std::collections::BTreeMap;
 use std::io;
@@ -173,14 +176,20 @@ impl MemoryDisk {
     /// What a process sees in a file.
     pub fn file(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.state();
-        state.live_names.get(name).and_then(|inode| state.files.get(inode)).map(|file| file.live.clone())
+        state
+            .live_names
+            .get(name)
+            .and_then(|inode| state.files.get(inode))
+            .map(|file| file.live.clone())
     }
 
     /// Puts a file there, durable at once.
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut state = self.state();
         let inode = state.new_inode();
-        state.files.insert(inode, Inode { durable: bytes.clone(), live: bytes, unsynced: Vec::new() });
+        state
+            .files
+            .insert(inode, Inode { durable: bytes.clone(), live: bytes, unsynced: Vec::new() });
         state.live_names.insert(name.to_owned(), inode);
         state.durable_names.insert(name.to_owned(), inode);
     }
@@ -188,7 +197,10 @@ impl MemoryDisk {
     /// Spoils a file in both images. Returns whether any byte changed.
     pub fn corrupt(&self, name: &str, position: usize, corruption: Corruption) -> bool {
         let state = &mut *self.state();
-        let Some(file) = state.live_names.get(name).and_then(|inode| state.files.get_mut(inode)) else { return false };
+        let Some(file) = state.live_names.get(name).and_then(|inode| state.files.get_mut(inode))
+        else {
+            return false;
+        };
         spoil(&mut file.durable, position, corruption);
         spoil(&mut file.live, position, corruption)
     }
@@ -283,7 +295,11 @@ impl Disk for MemoryDisk {
         state.next_lock += 1;
         let number = state.next_lock;
         state.locks.insert(name.to_owned(), number);
-        Ok(DiskLock::new(Box::new(MemoryLock { disk: self.clone(), name: name.to_owned(), number })))
+        Ok(DiskLock::new(Box::new(MemoryLock {
+            disk: self.clone(),
+            name: name.to_owned(),
+            number,
+        })))
     }
 }
 
@@ -312,7 +328,11 @@ impl MemoryFile {
     /// The state, unless the handle died in a crash.
     fn state(&self) -> io::Result<MutexGuard<'_, State>> {
         let state = self.disk.state();
-        if state.generation == self.generation { Ok(state) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        if state.generation == self.generation {
+            Ok(state)
+        } else {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
     }
 
     fn resize(&self, size: u64, shrink: bool) -> io::Result<()> {
@@ -334,8 +354,12 @@ impl DiskFile for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut state = self.state()?;
         state.fail(Operation::Read)?;
-        let live = state.files.get(&self.inode).map(|file| file.live.as_slice()).unwrap_or_default();
-        let rest = usize::try_from(position).ok().and_then(|position| live.get(position..)).unwrap_or_default();
+        let live =
+            state.files.get(&self.inode).map(|file| file.live.as_slice()).unwrap_or_default();
+        let rest = usize::try_from(position)
+            .ok()
+            .and_then(|position| live.get(position..))
+            .unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer.iter_mut().zip(rest).for_each(|(target, source)| *target = *source);
         Ok(count)
@@ -412,7 +436,9 @@ impl State {
         match failure {
             None => Ok(()),
             Some(Failure::Full) => Err(io::ErrorKind::StorageFull.into()),
-            Some(Failure::Io) => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
+            Some(Failure::Io) => {
+                Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()))
+            }
         }
     }
 
@@ -423,7 +449,9 @@ impl State {
 
     fn reserve(&self, bytes: usize) -> io::Result<()> {
         match self.capacity_bytes {
-            Some(capacity) if bytes > 0 && self.used_bytes().saturating_add(bytes as u64) > capacity => {
+            Some(capacity)
+                if bytes > 0 && self.used_bytes().saturating_add(bytes as u64) > capacity =>
+            {
                 Err(io::ErrorKind::StorageFull.into())
             }
             _ => Ok(()),

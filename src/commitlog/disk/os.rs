@@ -1,6 +1,10 @@
 //! A directory of the operating system: the only place in the project that opens data files.
 
-#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the door to the file system")]
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the door to the file system"
+)]
 
 use std::fs;
 use std::fs::File;
@@ -100,7 +104,11 @@ impl Disk for OsDisk {
     }
 
     fn lock(&self, name: &str) -> io::Result<DiskLock> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.path.join(name))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.path.join(name))?;
         match file.try_lock() {
             Ok(()) => Ok(DiskLock::new(Box::new(file))),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -144,7 +152,9 @@ impl DiskFile for OsFile {
     fn allocate(&self, size: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, size) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
             Err(error) => Err(error.into()),
         }
     }
