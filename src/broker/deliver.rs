@@ -66,11 +66,17 @@ impl Delivery<'_> {
         let Some(client) = self.client(client) else { return false };
         let slot = client.connection;
         let numbered = qos == QoS::AtMostOnce || client.may_number(durable);
-        numbered && self.connections.get(slot).is_some_and(|connection| connection.outbox.has_room())
+        numbered
+            && self.connections.get(slot).is_some_and(|connection| connection.outbox.has_room())
     }
 
     /// Sends the message, if the client can take it now.
-    pub(super) fn send(&mut self, client: ClientRef, message: &Message<'_>, terms: Terms<'_>) -> Sent {
+    pub(super) fn send(
+        &mut self,
+        client: ClientRef,
+        message: &Message<'_>,
+        terms: Terms<'_>,
+    ) -> Sent {
         if !self.can_send(client, terms.qos) {
             return Sent::NotNow;
         }
@@ -84,7 +90,9 @@ impl Delivery<'_> {
             skip(client, terms);
             return Sent::Done;
         }
-        let Some(connection) = self.connections.get_mut(client.connection) else { return Sent::NotNow };
+        let Some(connection) = self.connections.get_mut(client.connection) else {
+            return Sent::NotNow;
+        };
         let packet_id = (terms.qos > QoS::AtMostOnce).then(|| packet_id_of(number));
         if encode(connection, message, terms, packet_id, dup, self.now) {
             if terms.qos > QoS::AtMostOnce {

@@ -204,7 +204,9 @@ impl Broker {
             Event::Verified { ticket, verdict } => self.handle_verified(ticket, verdict),
             Event::Checkpointed(result) => self.handle_checkpointed(result),
             Event::Truncated(result) => self.handle_truncated(result),
-            Event::AccessRead { passwords, acl } => self.handle_access_read(passwords.as_deref(), acl.as_deref()),
+            Event::AccessRead { passwords, acl } => {
+                self.handle_access_read(passwords.as_deref(), acl.as_deref())
+            }
             Event::Tick => {}
             Event::Stop => self.handle_stop(),
         }
@@ -283,7 +285,11 @@ impl Broker {
 
     /// Gives a client that is behind a turn, unless it has one coming.
     fn queue_turn(&mut self, client: ClientRef) {
-        let Some(known) = self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch) else { return };
+        let Some(known) =
+            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)
+        else {
+            return;
+        };
         if !known.turn_queued && !known.is_live() {
             known.turn_queued = true;
             self.turns.push_back(Turn::Client(client));

@@ -64,7 +64,9 @@ impl Broker {
     }
 
     fn is_connected(&self, client: ClientRef, condition: impl Fn(&Client) -> bool) -> bool {
-        self.clients.get(client.index()).is_some_and(|known| known.epoch == client.epoch && condition(known))
+        self.clients
+            .get(client.index())
+            .is_some_and(|known| known.epoch == client.epoch && condition(known))
     }
 
     /// Writes a client's progress row; returns the offset that has to be durable for it to hold.
@@ -115,7 +117,13 @@ fn progress_row(client: &Client, routed: Offset, staying: bool) -> ProgressRow {
     };
     let number = client.outbound.base();
     // What an earlier connection left open and this one has not come to yet is still open.
-    let unwalked = |numbers: &[u64]| numbers.iter().copied().filter(|left| *left >= client.outbound.next_number()).collect::<Vec<_>>();
+    let unwalked = |numbers: &[u64]| {
+        numbers
+            .iter()
+            .copied()
+            .filter(|left| *left >= client.outbound.next_number())
+            .collect::<Vec<_>>()
+    };
     let acked = client.outbound.done_numbers().chain(unwalked(&client.resumed.acked));
     let received = client.outbound.released_numbers().chain(unwalked(&client.resumed.received));
     let used = client.outbound.next_number().max(client.dup_below);

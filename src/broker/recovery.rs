@@ -32,7 +32,13 @@ impl Broker {
     ///
     /// Connections that died with the broker before are treated as lost at `now`: their wills are due, their sessions without
     /// expiry end.
-    pub fn new(options: Options, store: Store, access: Access, seed: [u8; 32], now: Timestamp) -> Self {
+    pub fn new(
+        options: Options,
+        store: Store,
+        access: Access,
+        seed: [u8; 32],
+        now: Timestamp,
+    ) -> Self {
         let durability = store.options().durability;
         let routed = store.next_offset();
         let mut broker = Self {
@@ -86,10 +92,13 @@ impl Broker {
         let mut members: Vec<(GroupKey, ClientId)> = Vec::new();
         for (client_id, session) in self.store.state().sessions() {
             let open = session.subscriptions.iter().filter(|(_, row)| row.open_span().is_some());
-            members.extend(open.filter_map(|(filter, _)| Some((group_key(filter)?, client_id.clone()))));
+            members.extend(
+                open.filter_map(|(filter, _)| Some((group_key(filter)?, client_id.clone()))),
+            );
         }
         for (key, client_id) in members {
-            let position = self.store.state().group(&key).map_or(self.store.next_offset(), |row| row.position);
+            let position =
+                self.store.state().group(&key).map_or(self.store.next_offset(), |row| row.position);
             let index = self.group_of(&key, position, false);
             if let Some(group) = self.groups.get_mut(index) {
                 group.sessions.insert(client_id);
@@ -136,7 +145,10 @@ impl Broker {
             match row.expiry_interval {
                 0 => self.end_session(&client_id),
                 u32::MAX => {}
-                seconds => self.timers.set(left_at + Duration::from_secs(u64::from(seconds)), Timer::SessionExpiry(client_id)),
+                seconds => self.timers.set(
+                    left_at + Duration::from_secs(u64::from(seconds)),
+                    Timer::SessionExpiry(client_id),
+                ),
             }
         }
     }

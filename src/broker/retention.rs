@@ -80,7 +80,9 @@ impl Broker {
     pub(super) fn retention_due(&mut self) {
         let again = match std::mem::take(&mut self.retention) {
             RetentionState::Idle => self.begin_retention(),
-            RetentionState::Moving { new_start, left, counting } => self.move_positions(new_start, left, counting),
+            RetentionState::Moving { new_start, left, counting } => {
+                self.move_positions(new_start, left, counting)
+            }
             RetentionState::Carrying { new_start } => self.carry_forward(new_start),
             waiting @ (RetentionState::Fetching { .. } | RetentionState::Truncating) => {
                 self.retention = waiting;
@@ -97,9 +99,15 @@ impl Broker {
         self.refresh_positions(new_start);
         let state = self.store.state();
         let behind = |position: Offset| position < new_start;
-        let sessions = state.sessions().filter(|(_, session)| session.session.is_some() && behind(session.progress.position));
-        let groups = state.groups().iter().filter(|(_, row)| behind(row.position) || row.returned.iter().any(|offset| behind(*offset)));
-        let left = sessions.map(|(client_id, _)| Mover::Session(client_id.clone())).chain(groups.map(|(key, _)| Mover::Group(key.clone())));
+        let sessions = state
+            .sessions()
+            .filter(|(_, session)| session.session.is_some() && behind(session.progress.position));
+        let groups = state.groups().iter().filter(|(_, row)| {
+            behind(row.position) || row.returned.iter().any(|offset| behind(*offset))
+        });
+        let left = sessions
+            .map(|(client_id, _)| Mover::Session(client_id.clone()))
+            .chain(groups.map(|(key, _)| Mover::Group(key.clone())));
         let left: VecDeque<Mover> = left.collect();
         tracing::info!(%new_start, moved = left.len(), "old segments are due to be deleted");
         self.retention = RetentionState::Moving { new_start, left, counting: None };
@@ -108,20 +116,34 @@ impl Broker {
 
     /// Writes down where the connected clients stand. One that is so far behind all the same has stopped taking messages.
     fn refresh_positions(&mut self, new_start: Offset) {
-        let clients: Vec<ClientRef> = self.clients.iter().filter_map(|(slot, _)| self.client_ref(slot)).collect();
+        let clients: Vec<ClientRef> =
+            self.clients.iter().filter_map(|(slot, _)| self.client_ref(slot)).collect();
         for client in clients {
             self.put_progress(client, true);
             let Some(known) = self.clients.get(client.index()) else { continue };
             let connection = known.connection;
-            let position = self.store.state().session(&known.id).map_or(Offset::MAX, |session| session.progress.position);
+            let position = self
+                .store
+                .state()
+                .session(&known.id)
+                .map_or(Offset::MAX, |session| session.progress.position);
             if position < new_start {
                 tracing::warn!(client = %known.id, "the client is further behind than messages are kept");
-                self.disconnect(connection, ReasonCode::QuotaExceeded, Some("further behind than messages are kept"));
+                self.disconnect(
+                    connection,
+                    ReasonCode::QuotaExceeded,
+                    Some("further behind than messages are kept"),
+                );
             }
         }
     }
 
-    fn move_positions(&mut self, new_start: Offset, mut left: VecDeque<Mover>, counting: Option<Counting>) -> bool {
+    fn move_positions(
+        &mut self,
+        new_start: Offset,
+        mut left: VecDeque<Mover>,
+        counting: Option<Counting>,
+    ) -> bool {
         let mut counting = counting;
         loop {
             let Some(count) = counting.take().or_else(|| self.next_count(&mut left)) else {
@@ -134,11 +156,14 @@ impl Broker {
             }
             let matcher = self.matcher_for(&count.mover);
             match self.store.read(count.next, new_start, CHUNK_BYTES, &matcher) {
-                Read::Records { records, next } => counting = Some(self.count(count, &records, next)),
+                Read::Records { records, next } => {
+                    counting = Some(self.count(count, &records, next))
+                }
                 Read::Cold(request) => {
                     let ticket = self.ticket(Awaited::Retention);
                     self.outputs.push_back(Output::Fetch { ticket, request });
-                    self.retention = RetentionState::Moving { new_start, left, counting: Some(count) };
+                    self.retention =
+                        RetentionState::Moving { new_start, left, counting: Some(count) };
                     return true;
                 }
             }
@@ -148,8 +173,14 @@ impl Broker {
     fn next_count(&self, left: &mut VecDeque<Mover>) -> Option<Counting> {
         let mover = left.pop_front()?;
         let next = match &mover {
-            Mover::Session(client_id) => self.store.state().session(client_id).map_or(Offset::MAX, |session| session.progress.position),
-            Mover::Group(key) => self.store.state().group(key).map_or(Offset::MAX, |row| row.position),
+            Mover::Session(client_id) => self
+                .store
+                .state()
+                .session(client_id)
+                .map_or(Offset::MAX, |session| session.progress.position),
+            Mover::Group(key) => {
+                self.store.state().group(key).map_or(Offset::MAX, |row| row.position)
+            }
         };
         Some(Counting { mover, next, lost: 0 })
     }
@@ -162,7 +193,8 @@ impl Broker {
     }
 
     fn count(&self, count: Counting, records: &[StoredRecord], next: Offset) -> Counting {
-        let lost = records.iter().filter(|record| self.is_lost(&count.mover, record)).count() as u64;
+        let lost =
+            records.iter().filter(|record| self.is_lost(&count.mover, record)).count() as u64;
         Counting { next: next.max(count.next.next()), lost: count.lost + lost, ..count }
     }
 
@@ -176,7 +208,9 @@ impl Broker {
                 let Some(session) = self.store.state().session(client_id) else { return false };
                 let grants = grants_at(session, message.topic, record.offset);
                 let own = client_id.as_str() == message.publisher;
-                grants.effective(message.qos, own).is_some_and(|effective| effective.qos > QoS::AtMostOnce)
+                grants
+                    .effective(message.qos, own)
+                    .is_some_and(|effective| effective.qos > QoS::AtMostOnce)
             }
         }
     }
@@ -207,7 +241,11 @@ impl Broker {
         if progress.position >= new_start || self.client_slots.contains_key(client_id) {
             return;
         }
-        let assigned = session.assigned.iter().filter(|((place, _), row)| *place < new_start && row.qos > QoS::AtMostOnce).count() as u64;
+        let assigned = session
+            .assigned
+            .iter()
+            .filter(|((place, _), row)| *place < new_start && row.qos > QoS::AtMostOnce)
+            .count() as u64;
         let entries = messages + assigned;
         let number = progress.number + entries;
         let settled = progress.acked.iter().filter(|acked| *acked < number).count() as u64;
@@ -229,13 +267,19 @@ impl Broker {
     }
 
     fn move_group(&mut self, key: &GroupKey, new_start: Offset, messages: u64) {
-        let Some(GroupRow { position, returned }) = self.store.state().group(key).cloned() else { return };
-        let lost = returned.iter().filter(|offset| **offset < new_start).count() as u64 + if position < new_start { messages } else { 0 };
+        let Some(GroupRow { position, returned }) = self.store.state().group(key).cloned() else {
+            return;
+        };
+        let lost = returned.iter().filter(|offset| **offset < new_start).count() as u64
+            + if position < new_start { messages } else { 0 };
         if lost > 0 {
             tracing::warn!(share = %key.share, filter = %key.filter, lost, "the shared group loses messages that are older than messages are kept");
             self.stats.drop_messages(Dropped::Retention, lost);
         }
-        let row = GroupRow { position: position.max(new_start), returned: returned.into_iter().filter(|offset| *offset >= new_start).collect() };
+        let row = GroupRow {
+            position: position.max(new_start),
+            returned: returned.into_iter().filter(|offset| *offset >= new_start).collect(),
+        };
         self.store.put(self.now, Row::Group(key.clone(), Some(row)));
     }
 

@@ -81,9 +81,15 @@ impl Broker {
             ("retained messages/count", state.retained().len().to_string()),
         ];
         values.extend(self.log_values());
-        let mut topics: Vec<(String, String)> = values.into_iter().map(|(name, value)| (format!("$SYS/broker/{name}"), value)).collect();
+        let mut topics: Vec<(String, String)> = values
+            .into_iter()
+            .map(|(name, value)| (format!("$SYS/broker/{name}"), value))
+            .collect();
         for reason in Dropped::ALL {
-            topics.push((format!("$SYS/broker/publish/messages/dropped/{}", reason.name()), stats.dropped(reason).to_string()));
+            topics.push((
+                format!("$SYS/broker/publish/messages/dropped/{}", reason.name()),
+                stats.dropped(reason).to_string(),
+            ));
         }
         topics
     }
@@ -92,7 +98,14 @@ impl Broker {
         let stats = &self.stats;
         let average = |sum: u64| if stats.commits == 0 { 0 } else { sum / stats.commits };
         vec![
-            ("store/messages/count", self.store.next_offset().checked_since(self.store.start_offset()).unwrap_or(0).to_string()),
+            (
+                "store/messages/count",
+                self.store
+                    .next_offset()
+                    .checked_since(self.store.start_offset())
+                    .unwrap_or(0)
+                    .to_string(),
+            ),
             ("store/messages/bytes", self.store.size_bytes().to_string()),
             ("log/bytes", self.store.size_bytes().to_string()),
             ("log/segments", self.store.segments().to_string()),

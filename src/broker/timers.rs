@@ -29,7 +29,11 @@ pub(super) struct TimerWheel<T> {
 impl<T> TimerWheel<T> {
     /// An empty wheel that starts at `now`.
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), now_tick: now.as_micros() / TICK_MICROS, count: 0 }
+        Self {
+            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            now_tick: now.as_micros() / TICK_MICROS,
+            count: 0,
+        }
     }
 
     /// Fires `timer` at the first tick at or after `deadline`; a deadline that has passed fires at the next tick.

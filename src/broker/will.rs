@@ -42,7 +42,10 @@ impl Broker {
             return self.publish_will(client_id, &row);
         }
         let fires_at = row.fires_at.unwrap_or(self.now + Duration::from_secs(u64::from(wait)));
-        self.store.put(self.now, Row::Will(client_id.clone(), Some(WillRow { fires_at: Some(fires_at), ..row })));
+        self.store.put(
+            self.now,
+            Row::Will(client_id.clone(), Some(WillRow { fires_at: Some(fires_at), ..row })),
+        );
         self.timers.set(fires_at, Timer::Will(client_id.clone()));
     }
 

@@ -21,7 +21,12 @@ pub struct Grant {
 
 impl Default for Grant {
     fn default() -> Self {
-        Self { qos: QoS::AtMostOnce, no_local: false, retain_as_published: false, subscription_id: None }
+        Self {
+            qos: QoS::AtMostOnce,
+            no_local: false,
+            retain_as_published: false,
+            subscription_id: None,
+        }
     }
 }
 
@@ -96,12 +101,23 @@ mod tests {
     fn overlapping_subscriptions_give_the_highest_qos_and_all_ids() {
         let id = |number| SubscriptionId::new(number).unwrap();
         let one = Grant { qos: QoS::AtMostOnce, subscription_id: Some(id(1)), ..Grant::default() };
-        let two = Grant { qos: QoS::ExactlyOnce, subscription_id: Some(id(2)), no_local: true, ..Grant::default() };
+        let two = Grant {
+            qos: QoS::ExactlyOnce,
+            subscription_id: Some(id(2)),
+            no_local: true,
+            ..Grant::default()
+        };
         let grants: Grants = [one, two].into_iter().collect();
         let effective = grants.effective(QoS::AtLeastOnce, false).unwrap();
-        assert_eq!((effective.qos, effective.subscription_ids.as_slice()), (QoS::AtLeastOnce, [id(1), id(2)].as_slice()));
+        assert_eq!(
+            (effective.qos, effective.subscription_ids.as_slice()),
+            (QoS::AtLeastOnce, [id(1), id(2)].as_slice())
+        );
         let own = grants.effective(QoS::AtLeastOnce, true).unwrap();
-        assert_eq!((own.qos, own.subscription_ids.as_slice()), (QoS::AtMostOnce, [id(1)].as_slice()));
+        assert_eq!(
+            (own.qos, own.subscription_ids.as_slice()),
+            (QoS::AtMostOnce, [id(1)].as_slice())
+        );
         assert_eq!(Grants::from(two).effective(QoS::AtMostOnce, true), None);
     }
 }
