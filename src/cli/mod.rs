@@ -10,6 +10,10 @@
 //! | 27 | `sub -W`: the time was up |
 //! | any other | `pub`, `sub`: the reason code with which the broker refused |
 
+pub mod certs;
+pub mod check_config;
+pub mod user;
+
 mod arguments;
 mod client;
 mod file;
@@ -18,8 +22,10 @@ mod moment;
 mod output;
 mod property;
 mod publish;
+mod replace;
 mod runtime;
 mod source;
+mod stdout;
 mod subscribe;
 mod terminal;
 
@@ -66,6 +72,12 @@ enum Command {
     /// Subscribe and print what comes; the flags are those of `mosquitto_sub`.
     #[command(name = "sub")]
     Subscribe(Box<subscribe::SubscribeArgs>),
+    /// Manage the password file.
+    User(user::UserArgs),
+    /// Make a development authority and certificates.
+    Certs(certs::CertsArgs),
+    /// Print the configuration in force, with the source of each value.
+    CheckConfig(check_config::CheckConfigArgs),
     /// Print the version.
     Version,
 }
@@ -87,8 +99,11 @@ fn run(program: Program) -> Result<(), Failure> {
     match program.command {
         Some(Command::Publish(arguments)) => arguments.run(),
         Some(Command::Subscribe(arguments)) => arguments.run(),
-        Some(Command::Version) => terminal::line(&Program::command().render_version()),
-        None => terminal::line(&Program::command().render_help().to_string()),
+        Some(Command::User(arguments)) => arguments.run(),
+        Some(Command::Certs(arguments)) => arguments.run(),
+        Some(Command::CheckConfig(arguments)) => arguments.run(),
+        Some(Command::Version) => stdout::print(&Program::command().render_version()),
+        None => stdout::print(&Program::command().render_help().to_string()),
     }
 }
 

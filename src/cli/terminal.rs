@@ -1,19 +1,9 @@
-//! Lines for people on standard output and standard error.
+//! Lines for people on standard error.
 
 use std::io;
 use std::io::Write;
 
 use super::Failure;
-
-/// Prints one line on standard output.
-///
-/// # Errors
-/// Fails if standard output can't be written to; quietly if nobody reads it any more.
-pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    let text = text.trim_end_matches('\n');
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|error| output_failure(&error))
-}
 
 /// Prints one line on standard error. There is nobody to tell if that fails.
 pub(crate) fn error(text: &str) {
