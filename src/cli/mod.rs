@@ -18,6 +18,7 @@ mod arguments;
 mod client;
 mod file;
 mod format;
+mod log;
 mod moment;
 mod output;
 mod property;
@@ -78,6 +79,9 @@ enum Command {
     Certs(certs::CertsArgs),
     /// Print the configuration in force, with the source of each value.
     CheckConfig(check_config::CheckConfigArgs),
+    /// Look into a data directory.
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Print the version.
     Version,
 }
@@ -102,6 +106,7 @@ fn run(program: Program) -> Result<(), Failure> {
         Some(Command::User(arguments)) => arguments.run(),
         Some(Command::Certs(arguments)) => arguments.run(),
         Some(Command::CheckConfig(arguments)) => arguments.run(),
+        Some(Command::Log(command)) => command.run(),
         Some(Command::Version) => stdout::print(&Program::command().render_version()),
         None => stdout::print(&Program::command().render_help().to_string()),
     }

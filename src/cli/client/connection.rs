@@ -18,6 +18,7 @@ use super::transport::Stream;
 use crate::mqtt::Connack;
 use crate::mqtt::Connect;
 use crate::mqtt::Decoder;
+use crate::mqtt::EncodeError;
 use crate::mqtt::Packet;
 use crate::mqtt::ProtocolVersion;
 use crate::mqtt::Publish;
@@ -44,6 +45,8 @@ pub(super) struct Connection {
     output: BytesMut,
     flushed: bool,
     full: bool,
+    /// A packet could not be encoded; nothing goes out any more.
+    broken: Option<EncodeError>,
     decoder: Decoder,
     version: ProtocolVersion,
     trace: Option<fn(&str)>,
@@ -93,6 +96,7 @@ impl Connection {
             output: BytesMut::new(),
             flushed: true,
             full: false,
+            broken: None,
             decoder: Decoder::client(
                 connect.version,
                 usize::try_from(size_max).unwrap_or(usize::MAX),
@@ -141,7 +145,9 @@ impl Connection {
         if let Some(trace) = self.trace {
             trace(&format!("sending {}", super::trace::describe(packet)));
         }
-        packet.encode(self.version, &mut self.output);
+        if let Err(error) = packet.encode(self.version, &mut self.output) {
+            self.broken.get_or_insert(error);
+        }
         self.full |= self.output.len() >= OUTPUT_BYTES;
     }
 
@@ -157,6 +163,9 @@ impl Connection {
     /// Fails when the connection is lost or the broker breaks the protocol.
     pub(super) async fn next(&mut self, reading: Reading) -> Result<Option<Packet>, ClientError> {
         loop {
+            if let Some(error) = self.broken.take() {
+                return Err(ClientError::Encode(error));
+            }
             if self.full && self.output.is_empty() {
                 self.full = false;
                 return Ok(None);
@@ -201,6 +210,9 @@ impl Connection {
     }
 
     async fn write_all(&mut self) -> Result<(), ClientError> {
+        if let Some(error) = self.broken.take() {
+            return Err(ClientError::Encode(error));
+        }
         while !self.output.is_empty() || !self.flushed {
             write(&mut self.writer, &mut self.output, &mut self.flushed).await?;
         }

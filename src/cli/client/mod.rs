@@ -35,6 +35,7 @@ use crate::access::scram::ScramError;
 use crate::mqtt::Connack;
 use crate::mqtt::Connect;
 use crate::mqtt::Disconnect;
+use crate::mqtt::EncodeError;
 use crate::mqtt::Packet;
 use crate::mqtt::Publish;
 use crate::mqtt::QoS;
@@ -114,6 +115,9 @@ pub(crate) enum ClientError {
     /// The broker sent bytes that are no packet.
     #[error("the broker breaks the protocol: {0}")]
     Violation(#[source] Violation),
+    /// We wanted to send what this version can't say.
+    #[error("a packet can't be encoded: {0}")]
+    Encode(#[source] EncodeError),
     /// The broker sent a packet that has no place here.
     #[error("the broker breaks the protocol: unexpected {0}")]
     Unexpected(String),
@@ -151,6 +155,7 @@ impl ClientError {
             Self::Tls(error) => error.kind() != io::ErrorKind::InvalidData,
             Self::WebSocket(_)
             | Self::Violation(_)
+            | Self::Encode(_)
             | Self::Unexpected(_)
             | Self::TopicAlias
             | Self::Scram(_)
@@ -259,7 +264,7 @@ impl Client {
         limit.is_none_or(|limit| {
             let length = Packet::Publish(Box::new(publish.clone()))
                 .encoded_length(self.options.connect.version);
-            u32::try_from(length).is_ok_and(|length| length <= limit.get())
+            length.is_ok_and(|length| u32::try_from(length).is_ok_and(|length| length <= limit.get()))
         })
     }
 
