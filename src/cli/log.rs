@@ -124,7 +124,11 @@ impl DumpArgs {
         for damage in &damage {
             terminal::error(&damage.to_string());
         }
-        if damage.is_empty() { Ok(()) } else { Err(Failure::failed("not everything could be read")) }
+        if damage.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::failed("not everything could be read"))
+        }
     }
 }
 
@@ -135,8 +139,9 @@ impl DirectoryArgs {
             Some(directory) => directory,
             None => config::load(&Sources::from(self.config))?.data.dir,
         };
-        OsDisk::open(&directory)
-            .map_err(|error| Failure::failed(format!("can't open {}: {error}", directory.display())))
+        OsDisk::open(&directory).map_err(|error| {
+            Failure::failed(format!("can't open {}: {error}", directory.display()))
+        })
     }
 }
 

@@ -273,6 +273,7 @@ impl<R: AsyncBufRead + Unpin> Publisher<R> {
                 Ok(())
             }
             Event::Writable
+            | Event::Released
             | Event::Message { .. }
             | Event::Subscribed(_)
             | Event::Unsubscribed => Ok(()),

@@ -259,7 +259,7 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
             tokio::select! {
                 biased;
                 written = self.output.write() => self.handle_written(written)?,
-                event = self.client.next(Reading::Paused) => if let Event::Lost(_) = event {},
+                _ = self.client.next(Reading::Paused) => (),
             }
         }
         let settled = async {
@@ -269,7 +269,7 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
                     || !self.clearing.is_empty())
             {
                 self.clear();
-                drop(self.client.next(Reading::On).await);
+                self.client.next(Reading::On).await;
             }
         };
         // What the broker does not answer in time is finished by the next connection of the session.
@@ -298,6 +298,7 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
                 }
             }
             Event::Completed(_) | Event::Writable => self.clear(),
+            Event::Released => (),
         }
         Ok(())
     }

@@ -97,7 +97,7 @@ impl Connection {
             flushed: true,
             full: false,
             broken: None,
-            decoder: Decoder::client(
+            decoder: Decoder::for_client(
                 connect.version,
                 usize::try_from(size_max).unwrap_or(usize::MAX),
             ),

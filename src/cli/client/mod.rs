@@ -186,6 +186,8 @@ pub(crate) enum Event {
         /// To acknowledge it with.
         receipt: Receipt,
     },
+    /// The flow of a message at QoS 2 that came to us has ended.
+    Released,
     /// A message of ours at QoS 1 or 2 was acknowledged or refused.
     Completed(Completion),
     /// The answer to a SUBSCRIBE.
@@ -264,7 +266,8 @@ impl Client {
         limit.is_none_or(|limit| {
             let length = Packet::Publish(Box::new(publish.clone()))
                 .encoded_length(self.options.connect.version);
-            length.is_ok_and(|length| u32::try_from(length).is_ok_and(|length| length <= limit.get()))
+            length
+                .is_ok_and(|length| u32::try_from(length).is_ok_and(|length| length <= limit.get()))
         })
     }
 
@@ -399,10 +402,8 @@ impl Client {
     }
 
     fn handle_lost(&mut self, error: ClientError) {
-        let mut chance = [0; 4];
         // Without a random number every client waits equally long, which is no reason to give up.
-        drop(getrandom::fill(&mut chance));
-        let wait = self.backoff.failed(u32::from_le_bytes(chance));
+        let wait = self.backoff.failed(getrandom::u32().unwrap_or(u32::MAX / 2));
         self.state = State::Waiting(Instant::now() + wait);
         self.events.push_back(Event::Lost(error));
     }
@@ -425,6 +426,7 @@ impl Client {
             Packet::Pubrel(ack) => {
                 let reply = self.session.handle_pubrel(ack.packet_id);
                 self.send(&reply);
+                self.events.push_back(Event::Released);
             }
             Packet::Suback(suback) => {
                 if self.session.handle_request_ack(suback.packet_id) {
