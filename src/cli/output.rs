@@ -54,6 +54,12 @@ impl<W: AsyncWrite + Unpin, T> Output<W, T> {
         self.next.receipts.push(receipt);
     }
 
+    /// Forgets what was not written, and its receipts.
+    pub(crate) fn abandon(&mut self) {
+        self.writing = Batch::default();
+        self.next = Batch::default();
+    }
+
     /// Writes one batch to its end, and returns its receipts. May be dropped and called again without loss.
     ///
     /// # Errors

@@ -239,26 +239,29 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
                 biased;
                 () = signals.next() => self.end = Some(Ok(())),
                 () = runtime::sleep_until(self.deadline) => self.end = Some(Err(self.timed_out())),
-                written = self.output.write(), if !self.output.is_idle() => self.handle_written(written)?,
+                written = self.output.write(), if !self.output.is_idle() => self.handle_written(written),
                 event = self.client.next(reading) => self.handle_event(event)?,
             }
         }
         tokio::select! {
-            finished = self.finish() => finished?,
+            () = self.finish() => (),
             () = signals.next() => (),
         }
         let farewell = self.properties.disconnect.packet();
         // A connection that is gone has nothing left to lose: what was not acknowledged comes again.
         drop(self.client.close(farewell).await);
-        self.end.unwrap_or(Ok(()))
+        match self.end {
+            Some(Err(failure)) if failure.exit_code != 0 => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     /// Writes what was received, acknowledges it, and waits until the broker has heard of it.
-    async fn finish(&mut self) -> Result<(), Failure> {
+    async fn finish(&mut self) {
         while !self.output.is_idle() {
             tokio::select! {
                 biased;
-                written = self.output.write() => self.handle_written(written)?,
+                written = self.output.write() => self.handle_written(written),
                 _ = self.client.next(Reading::Paused) => (),
             }
         }
@@ -274,14 +277,21 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
         };
         // What the broker does not answer in time is finished by the next connection of the session.
         drop(tokio::time::timeout(FINISH_TIMEOUT, settled).await);
-        Ok(())
     }
 
-    fn handle_written(&mut self, written: std::io::Result<Vec<Receipt>>) -> Result<(), Failure> {
-        for receipt in written.map_err(|error| terminal::output_failure(&error))? {
-            self.client.acknowledge(receipt);
+    /// Acknowledges what was written. What can't be written is not, and ends it.
+    fn handle_written(&mut self, written: std::io::Result<Vec<Receipt>>) {
+        match written {
+            Ok(receipts) => {
+                for receipt in receipts {
+                    self.client.acknowledge(receipt);
+                }
+            }
+            Err(error) => {
+                self.output.abandon();
+                self.end = Some(Err(self.quietly(terminal::output_failure(&error))));
+            }
         }
-        Ok(())
     }
 
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {

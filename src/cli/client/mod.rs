@@ -37,6 +37,7 @@ use crate::mqtt::Connect;
 use crate::mqtt::Disconnect;
 use crate::mqtt::EncodeError;
 use crate::mqtt::Packet;
+use crate::mqtt::PacketId;
 use crate::mqtt::Publish;
 use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
@@ -264,8 +265,9 @@ impl Client {
     pub(crate) fn fits(&self, publish: &Publish) -> bool {
         let limit = self.connack().and_then(|connack| connack.maximum_packet_size);
         limit.is_none_or(|limit| {
-            let length = Packet::Publish(Box::new(publish.clone()))
-                .encoded_length(self.options.connect.version);
+            let packet_id = (publish.qos != QoS::AtMostOnce).then_some(PacketId::MAX);
+            let packet = Packet::Publish(Box::new(Publish { packet_id, ..publish.clone() }));
+            let length = packet.encoded_length(self.options.connect.version);
             length
                 .is_ok_and(|length| u32::try_from(length).is_ok_and(|length| length <= limit.get()))
         })
