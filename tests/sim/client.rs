@@ -48,6 +48,8 @@ pub(crate) struct Effects {
     pub(crate) bytes: BytesMut,
     /// What it thinks is wrong with the broker.
     pub(crate) problems: Vec<String>,
+    /// The broker refused it.
+    pub(crate) refused: Option<String>,
     /// It closes the connection.
     pub(crate) closes: bool,
 }
@@ -234,7 +236,7 @@ impl Client {
 
     fn handle_connack(&mut self, connack: &Connack, effects: &mut Effects) {
         if connack.reason_code != ReasonCode::Success {
-            effects.problems.push(format!("{} was refused: {}", self.persona.name, connack.reason_code));
+            effects.refused = Some(format!("{} was refused: {}", self.persona.name, connack.reason_code));
             effects.closes = true;
             return;
         }
@@ -386,6 +388,11 @@ impl Client {
         }
     }
 
+    /// The number of the message that goes by this packet id.
+    pub(crate) fn number_of(&self, id: PacketId) -> Option<u64> {
+        self.outgoing.iter().find(|outgoing| outgoing.id == id).map(|outgoing| outgoing.sent.number)
+    }
+
     /// What it waits for although it is online; `None` if nothing.
     pub(crate) fn waits_for(&self) -> Option<String> {
         let message = self.outgoing.front().map(|outgoing| format!("the acknowledgement of {}", outgoing.sent));
@@ -416,7 +423,8 @@ pub(super) fn payload(sent: &Sent, padding: usize) -> Bytes {
     format!("{}:{}:{}", sent.number, sent.publisher, ".".repeat(padding)).into()
 }
 
-fn number_in(payload: &Bytes) -> Option<u64> {
+/// The number that a payload begins with; `None` for an empty one.
+pub(super) fn number_in(payload: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(payload).unwrap_or("");
     if text.is_empty() { None } else { Some(text.split(':').next().and_then(|number| number.parse().ok()).unwrap_or(u64::MAX)) }
 }

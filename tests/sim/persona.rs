@@ -104,6 +104,18 @@ impl Persona {
         }
     }
 
+    /// A client that looks at everything that is retained.
+    pub(crate) fn auditor(chance: &mut Chance) -> Self {
+        Self {
+            expiry: Expiry::WithConnection,
+            receive_maximum: 100,
+            answers_within: 0,
+            keep_alive: 0,
+            stable: false,
+            ..Self::witness("audit", ProtocolVersion::V5, &["#"], chance)
+        }
+    }
+
     /// Whether its sessions outlive its connections.
     pub(crate) fn is_persistent(&self) -> bool {
         self.expiry != Expiry::WithConnection
