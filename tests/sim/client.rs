@@ -150,7 +150,8 @@ impl Client {
             client: self.persona.name.clone(),
             connection: link,
             clean_start,
-            expiry: self.persona.expiry,
+            // Before version 5 a clean session ends with its connection.
+            expiry: if clean_start && !self.persona.version.is_v5() { Expiry::WithConnection } else { self.persona.expiry },
             receive_maximum: self.persona.receive_maximum,
             will,
         }));
@@ -388,9 +389,10 @@ impl Client {
         }
     }
 
-    /// The number of the message that goes by this packet id.
-    pub(crate) fn number_of(&self, id: PacketId) -> Option<u64> {
-        self.outgoing.iter().find(|outgoing| outgoing.id == id).map(|outgoing| outgoing.sent.number)
+    /// The message that goes by this packet id: its number, unless its payload is empty.
+    pub(crate) fn message_of(&self, id: PacketId) -> Option<Option<u64>> {
+        let outgoing = self.outgoing.iter().find(|outgoing| outgoing.id == id)?;
+        Some((!outgoing.sent.empty).then_some(outgoing.sent.number))
     }
 
     /// What it waits for although it is online; `None` if nothing.

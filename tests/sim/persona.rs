@@ -90,9 +90,14 @@ impl Persona {
 
     /// A client that subscribes to `filters` once and keeps its session for ever, whatever happens to its connections.
     pub(crate) fn witness(name: &str, version: ProtocolVersion, filters: &[&'static str], chance: &mut Chance) -> Self {
+        let drawn = Self::draw(0, 0, chance);
+        let receive_maximum = if version.is_v5() { drawn.receive_maximum } else { u16::MAX };
         Self {
             name: name.to_owned(),
             version,
+            receive_maximum,
+            topic_alias_maximum: if version.is_v5() { drawn.topic_alias_maximum } else { 0 },
+            aliases: false,
             expiry: Expiry::Never,
             publishes: false,
             share: None,
@@ -100,7 +105,7 @@ impl Persona {
             will: None,
             begins_with: filters.to_vec(),
             clean_percent: 0,
-            ..Self::draw(0, 0, chance)
+            ..drawn
         }
     }
 

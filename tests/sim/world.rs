@@ -342,9 +342,9 @@ impl World {
         let Some(link) = self.links.get(&number) else { return };
         let client = &self.clients[link.client];
         if client.link == number
-            && let Some(message) = client.number_of(id)
+            && let Some(message) = client.message_of(id)
         {
-            self.promised.insert(message);
+            self.promised.extend(message);
             if !self.calm && self.chance.below(1_000) < self.plan.crash_at_ack {
                 self.after(0, Happening::Crash);
             }

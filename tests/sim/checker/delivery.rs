@@ -109,11 +109,10 @@ fn last_subscribe(session: &Session, delivery: &Delivery, now: Seq) -> Seq {
 fn check_permitted(session: &Session, known: &Known, delivery: &Delivery, now: Seq) -> Result<(), String> {
     let own = known.sent.publisher == session.client;
     let last = known.last().min(now);
-    let possible: Vec<&Span> = session
-        .spans
-        .iter()
-        .filter(|span| span.matches(&delivery.topic) && span.may_cover(known.first, last))
-        .collect();
+    // A group may choose its member, and with it the subscription, as late as now.
+    let until = |span: &Span| if span.share().is_some() { now } else { last };
+    let covers = |span: &&Span| span.matches(&delivery.topic) && span.may_cover(known.first, until(span));
+    let possible: Vec<&Span> = session.spans.iter().filter(covers).collect();
     if possible.is_empty() {
         return Err(format!("{} arrived without a subscription to it", known.sent));
     }
@@ -165,7 +164,12 @@ fn copies_allowed(session: &Session, known: &Known) -> u32 {
 fn check_expiry(known: &Known, delivery: &Delivery) -> Result<(), String> {
     let (Some(expiry), Some((_, acknowledged_at))) = (known.sent.expiry, known.acknowledged) else { return Ok(()) };
     let latest = acknowledged_at.max(known.first_at);
-    if delivery.sent_at > latest + u64::from(expiry) * 1_000_000 + SLACK && !delivery.dup {
+    let expired = delivery.sent_at > latest + u64::from(expiry) * 1_000_000 + SLACK;
+    if delivery.dup && delivery.sent_at + SLACK > latest + u64::from(expiry) * 1_000_000 {
+        // Begun before it expired: the delivery is brought to its end [MQTT-4.3.3-7].
+        return Ok(());
+    }
+    if expired {
         return Err(format!("{} arrived although it had expired", known.sent));
     }
     let Some(left) = delivery.expiry_left else {
