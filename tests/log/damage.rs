@@ -135,7 +135,7 @@ fn a_broken_batch_with_good_ones_after_it_is_never_cut() {
         what: Fault::Checksum,
         synced: true,
     };
-    assert_eq!(world.report.damage, [expected.clone()]);
+    assert_eq!(world.report.damage, std::slice::from_ref(&expected));
     assert_eq!(
         expected.to_string(),
         format!(
