@@ -9,5 +9,7 @@ mod check;
 mod generate;
 mod limits;
 mod mutations;
+mod peer_mqttbytes;
+mod probes;
 mod round_trip;
 mod table;
