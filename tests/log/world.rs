@@ -9,6 +9,7 @@ use tidelog::commitlog::Log;
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::OffsetAt;
 use tidelog::commitlog::Options;
+use tidelog::commitlog::PendingBatch;
 use tidelog::commitlog::Read;
 use tidelog::commitlog::Reader;
 use tidelog::commitlog::Record;
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) writer: Writer,
     pub(crate) reader: Reader,
     pub(crate) report: RecoveryReport,
+    /// A batch that could not be committed yet.
+    waiting: Option<PendingBatch>,
 }
 
 impl World {
@@ -68,7 +71,7 @@ impl World {
     pub(crate) fn open(disk: MemoryDisk, options: Options) -> Self {
         let opened = Log::open(Arc::new(disk.clone()), options.clone(), &mut |_| {});
         let (log, writer, reader, report) = opened.unwrap();
-        Self { disk, options, log, writer, reader, report }
+        Self { disk, options, log, writer, reader, report, waiting: None }
     }
 
     /// Ends the process without a power cut and starts it again.
@@ -79,14 +82,17 @@ impl World {
 
     pub(crate) fn append(&mut self, key: &str, value: &[u8]) -> Offset {
         let timestamp = Timestamp::EPOCH + Duration::from_secs(self.log.next_offset().as_u64());
-        self.log.append(&Record { kind: 1, indexed: true, timestamp, key: key.as_bytes(), value }).unwrap()
+        self.log
+            .append(&Record { kind: 1, indexed: true, timestamp, key: key.as_bytes(), value })
+            .unwrap()
     }
 
-    /// Makes everything appended durable.
+    /// Makes everything appended durable. After an error it goes on with the same batch.
     pub(crate) fn commit(&mut self) -> Result<(), StorageError> {
-        while let Some(batch) = self.log.take_batch() {
-            let committed = self.writer.commit(&batch, Durability::Fsync)?;
-            self.log.committed(&committed);
+        while let Some(batch) = self.waiting.take().or_else(|| self.log.take_batch()) {
+            let result = self.writer.commit(&batch, Durability::Fsync);
+            self.waiting = result.is_err().then_some(batch);
+            self.log.committed(&result?);
         }
         Ok(())
     }
@@ -127,7 +133,10 @@ impl World {
                 }
             };
             assert!(next > at, "no progress at {at}");
-            assert!(records.len() <= 1 || records.iter().map(StoredRecord::size_bytes).sum::<usize>() <= bytes_max);
+            assert!(
+                records.len() <= 1
+                    || records.iter().map(StoredRecord::size_bytes).sum::<usize>() <= bytes_max
+            );
             found.extend(records);
             at = next;
         }
@@ -162,7 +171,9 @@ impl World {
     pub(crate) fn segments(&self) -> Vec<String> {
         use tidelog::commitlog::disk::Disk;
         let mut names = self.disk.list().unwrap();
-        names.retain(|name| std::path::Path::new(name).extension().is_some_and(|extension| extension == "log"));
+        names.retain(|name| {
+            std::path::Path::new(name).extension().is_some_and(|extension| extension == "log")
+        });
         names.sort();
         names
     }

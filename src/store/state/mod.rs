@@ -83,6 +83,11 @@ impl State {
         self.clients.iter().map(|(id, client)| (id, &client.state))
     }
 
+    /// How many clients something is kept for.
+    pub fn session_count(&self) -> usize {
+        self.clients.len()
+    }
+
     /// The retained messages, in the order of topics. An expired one is there until its tombstone is put.
     pub fn retained(&self) -> &BTreeMap<TopicName, Retained> {
         &self.retained
