@@ -1,6 +1,7 @@
 //! The configuration: the file of defaults, the sources and their order, and what a mistake is answered with.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::disallowed_methods, reason = "a test writes its own files")]
 
 use std::path::Path;
 use std::path::PathBuf;
