@@ -15,6 +15,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::Notify;
+
 use crate::collections::Map;
 
 /// The first 64 bits of an IPv6 address: what one customer of a network is given.
@@ -50,6 +52,7 @@ pub(crate) struct Admission {
     addresses: Mutex<Map<IpAddr, u32>>,
     accepted: AtomicU64,
     refused: AtomicU64,
+    emptied: Notify,
 }
 
 /// The count and bound of one listener.
@@ -87,6 +90,7 @@ impl Admission {
             addresses: Mutex::new(Map::default()),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            emptied: Notify::new(),
         })
     }
 
@@ -150,6 +154,13 @@ impl Admission {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Waits until there is no connection. One may wait at a time.
+    pub(crate) async fn empty(&self) {
+        while self.connections() > 0 {
+            self.emptied.notified().await;
+        }
+    }
+
     /// Connections ever admitted.
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
@@ -165,7 +176,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.release_address(self.address);
         self.listener.connections.fetch_sub(1, Ordering::Relaxed);
-        self.admission.connections.fetch_sub(1, Ordering::Relaxed);
+        if self.admission.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.admission.emptied.notify_one();
+        }
     }
 }
 

@@ -27,6 +27,8 @@ use bytes::Buf;
 use bytes::Bytes;
 use bytes::BytesMut;
 use smallvec::SmallVec;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 use tokio::time;
 
@@ -215,7 +217,8 @@ impl Connection {
     fn tell(&mut self, read: bool) -> bool {
         let resumed = std::mem::take(&mut self.resumed) && !self.input.is_empty();
         let connection = self.id;
-        let drained = (self.drained >= self.drained_step || (self.drained > 0 && (read || resumed)))
+        let drained = (self.drained >= self.drained_step
+            || (self.drained > 0 && (read || resumed)))
             .then(|| Event::Drained { connection, bytes: std::mem::take(&mut self.drained) });
         if !read && !resumed && drained.is_none() {
             return false;

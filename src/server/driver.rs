@@ -10,11 +10,15 @@
 //! out under the lock and done after it. Nobody else knows that there is a lock: a thread of its own, fed in batches,
 //! could stand behind [`Driver::turn`] instead.
 
-#![expect(clippy::disallowed_types, reason = "those who take turns on the core share it through a mutex")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "those who take turns on the core share it through a mutex"
+)]
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -44,6 +48,21 @@ pub trait Core: Send {
 
     /// When to come back at the latest, with [`Event::Tick`].
     fn poll_timeout(&self) -> Option<Timestamp>;
+}
+
+/// What is driven after the end.
+struct NoCore;
+
+impl Core for NoCore {
+    fn handle(&mut self, _now: Timestamp, _event: Event<'_>) {}
+
+    fn poll_output(&mut self) -> Option<Output> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Why a core is driven no more.
@@ -87,13 +106,8 @@ impl fmt::Debug for Driver {
 impl Driver {
     /// Drives `core`. Slow work is refused until [`Driver::employ`].
     pub(super) fn new(clock: Clock, core: Box<dyn Core>) -> Arc<Self> {
-        let turn = Turn {
-            core,
-            mailboxes: Map::default(),
-            work: None,
-            alarm: None,
-            wakers: Vec::new(),
-        };
+        let turn =
+            Turn { core, mailboxes: Map::default(), work: None, alarm: None, wakers: Vec::new() };
         Arc::new(Self {
             clock,
             turn: Mutex::new(turn),
@@ -153,10 +167,14 @@ impl Driver {
         });
     }
 
-    /// Lets the workers go. They end once what was given to them is done.
+    /// Lets the workers go, and the core with all that it holds. The workers end once what was given to them is done.
     pub(super) fn dismiss(&self) {
-        let mut turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut turn.core, Box::new(NoCore));
         turn.work = None;
+        turn.mailboxes = Map::default();
+        drop(turn);
+        drop(old);
     }
 
     /// Waits for the end.

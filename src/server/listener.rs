@@ -263,6 +263,11 @@ impl Speech {
         Ok((transport, name))
     }
 
+    /// Whether there are certificates to be looked at.
+    pub(crate) fn has_certificates(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Reads the certificates again, if there are any and they changed. Blocks on files.
     pub(crate) fn reload(&self, listener: &str) {
         let Some(tls) = &self.tls else { return };

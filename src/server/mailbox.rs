@@ -1,8 +1,12 @@
 //! What the core has for one connection, until the connection's task comes and takes it.
 //!
-//! Invariant: whatever is put in after [`Mailbox::arm`] returned `true` wakes the task, once.
+//! Invariant: whatever is put in after [`Mailbox::arm`] returned `true` wakes the task, once; all but a pause, which
+//! gives it nothing to do.
 
-#![expect(clippy::disallowed_types, reason = "the core's outputs cross to the connection's task here")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the core's outputs cross to the connection's task here"
+)]
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -1,6 +1,141 @@
-//! The only async, clock, threads and sockets.
+//! The process around the core: the only async code, clock, threads and sockets.
+//!
+//! ```text
+//!  listeners ─► entrance ─► connection ┐                  ┌─► mailbox ─► connection
+//!                  link ─► connection ┼─► driver ─► core ┼─► work (threads) ─► driver
+//!                               alarm ┘                  └─► the end
+//! ```
+//!
+//! - Every store is open and verified before the first listener accepts.
+//! - Nothing is spawned or queued without a bound: connections by [`crate::config::Limits`], slow work by the core.
+//! - Several servers may live in one process; each has its own threads. No code here knows MQTT.
 
 mod admission;
 mod clock;
+mod connection;
+mod driver;
+mod entrance;
+mod error;
+mod files;
+
 mod listener;
+mod mailbox;
+mod process;
+mod running;
+mod signals;
 mod transport;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
+
+use crate::broker::event::Event;
+use crate::config::Config;
+
+use admission::Admission;
+use clock::Clock;
+use driver::Driver;
+use entrance::Entrance;
+use files::AccessFiles;
+use listener::Listener;
+use running::Parts;
+
+pub use admission::Refusal;
+pub use driver::Core;
+pub use error::ServerError;
+
+pub use listener::ListenError;
+pub use listener::ListenerAddress;
+pub use running::Connections;
+pub use running::Running;
+pub use transport::tls::TlsError;
+
+/// What a WebSocket frame may have beside the largest packet: smaller packets.
+const FRAME_SLACK_BYTES: u64 = 64 << 10;
+/// The core is told of this many written bytes at once, or of fewer if it bounds them closely.
+const DRAINED_STEP_MAX: usize = 16 << 10;
+
+/// A broker that is about to be started.
+#[derive(Clone, Debug)]
+pub struct Server {
+    config: Config,
+}
+
+impl Server {
+    /// A server of this configuration.
+    pub const fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    /// Starts with a core other than the broker, that has no slow work: to try listeners and transports.
+    ///
+    /// # Errors
+    /// Nothing is left open then.
+    pub fn start_with(self, core: Box<dyn Core>) -> Result<Running, ServerError> {
+        let access = AccessFiles::open(self.config.access.clone(), random()?)?;
+        self.start_parts(Clock::start(), core, access, |_| Ok(Vec::new()))
+    }
+
+    /// Starts everything around a core: its work first, then the listeners.
+    fn start_parts(
+        self,
+        clock: Clock,
+        core: Box<dyn Core>,
+        access: AccessFiles,
+        employ: impl FnOnce(&Arc<Driver>) -> Result<Vec<std::thread::JoinHandle<()>>, ServerError>,
+    ) -> Result<Running, ServerError> {
+        let runtime = runtime()?;
+        process::allow_connections(self.config.limits.connections);
+        let driver = Driver::new(clock, core);
+        let threads = employ(&driver)?;
+        let listeners = {
+            let _in_runtime = runtime.enter();
+            self.listeners()
+        };
+        let listeners = listeners.inspect_err(|_| driver.dismiss())?;
+        let limits = &self.config.limits;
+        let output_bytes = usize::try_from(limits.output_buffer).unwrap_or(usize::MAX);
+        let connections_max = usize::try_from(limits.connections).unwrap_or(usize::MAX);
+        let entrance = Entrance {
+            admission: Admission::new(connections_max, limits.connections_per_address),
+            driver,
+            drained_step: (output_bytes / 8).min(DRAINED_STEP_MAX),
+            runtime: runtime.handle().clone(),
+        };
+        let entrance = Arc::new(entrance);
+        entrance.driver.turn([Event::Tick]);
+        Running::start(Parts { runtime, entrance, threads, listeners, access })
+    }
+
+    fn listeners(&self) -> Result<Vec<Listener>, ServerError> {
+        let limits = &self.config.limits;
+        let frame_bytes_max = limits.packet_size + FRAME_SLACK_BYTES;
+        let open = |options| {
+            Listener::open(options, frame_bytes_max, limits.connect_timeout)
+                .map_err(|source| ServerError::Listen { name: options.name.clone(), source })
+        };
+        self.config.listeners.iter().map(open).collect()
+    }
+}
+
+fn runtime() -> Result<Runtime, ServerError> {
+    Builder::new_multi_thread()
+        .thread_name("tidelog-io")
+        .thread_keep_alive(Duration::from_secs(10))
+        .enable_all()
+        .build()
+        .map_err(|source| ServerError::System { what: "threads", source })
+}
+
+/// Bytes that nobody can guess.
+fn random<const N: usize>() -> Result<[u8; N], ServerError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| ServerError::System {
+        what: "random bytes",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(bytes)
+}

@@ -19,7 +19,6 @@ use std::thread::JoinHandle;
 
 use super::driver::Driver;
 use super::driver::End;
-use crate::access::PasswordCheck;
 use crate::broker::event::Event;
 use crate::broker::event::Output;
 use crate::commitlog::Durability;
@@ -67,10 +66,8 @@ struct Read {
     request: ReadRequest,
 }
 
-struct Check {
-    ticket: u64,
-    check: PasswordCheck,
-}
+/// A password check, with its ticket in it.
+type Check = Box<dyn FnOnce() -> Event<'static> + Send>;
 
 impl Work {
     /// Starts the threads and has the driver give its work to them. They end after [`Driver::dismiss`].
@@ -115,7 +112,10 @@ impl Work {
             Output::Commit(batch) => self.writes.send(Write::Commit(batch)).is_ok(),
             Output::Truncate(truncation) => self.writes.send(Write::Truncate(truncation)).is_ok(),
             Output::Fetch { ticket, request } => self.reads.send(Read { ticket, request }).is_ok(),
-            Output::Verify { ticket, check } => self.checks.send(Check { ticket, check }).is_ok(),
+            Output::Verify { ticket, check } => {
+                let check = Box::new(move || Event::Verified { ticket, verdict: check.run() });
+                self.checks.send(check).is_ok()
+            }
             Output::Checkpoint(checkpoint) => self.checkpoints.send(checkpoint).is_ok(),
             Output::Write { .. }
             | Output::Close { .. }
@@ -154,7 +154,12 @@ impl Drop for PanicGuard {
     }
 }
 
-fn write_all(driver: &Driver, mut writer: Writer, durability: Durability, waiting: &Receiver<Write>) {
+fn write_all(
+    driver: &Driver,
+    mut writer: Writer,
+    durability: Durability,
+    waiting: &Receiver<Write>,
+) {
     let priority = if set_niceness(WRITER_NICENESS) { "raised" } else { "ordinary" };
     tracing::info!(priority, "the thread that syncs the log");
     while let Some(write) = next_write(&mut writer, waiting) {
@@ -202,8 +207,8 @@ fn read_all(driver: &Driver, mut reader: Reader, waiting: &Mutex<Receiver<Read>>
 
 fn check_all(driver: &Driver, waiting: &Mutex<Receiver<Check>>) {
     set_niceness(VERIFIER_NICENESS);
-    while let Some(Check { ticket, check }) = next(waiting) {
-        driver.turn([Event::Verified { ticket, verdict: check.run() }]);
+    while let Some(check) = next(waiting) {
+        driver.turn([check()]);
     }
 }
 
