@@ -22,15 +22,12 @@ mod listener;
 mod mailbox;
 mod process;
 mod running;
+mod runtime;
 mod signals;
 mod transport;
 mod work;
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::runtime::Builder;
-use tokio::runtime::Runtime;
 
 use crate::broker::event::Event;
 use crate::config::Config;
@@ -42,6 +39,7 @@ use entrance::Entrance;
 use files::AccessFiles;
 use listener::Listener;
 use running::Parts;
+use runtime::Background;
 
 pub use admission::Refusal;
 pub use driver::Core;
@@ -87,7 +85,7 @@ impl Server {
         access: AccessFiles,
         employ: impl FnOnce(&Arc<Driver>) -> Result<Vec<std::thread::JoinHandle<()>>, ServerError>,
     ) -> Result<Running, ServerError> {
-        let runtime = runtime()?;
+        let runtime = Background::start()?;
         process::allow_connections(self.config.limits.connections);
         let driver = Driver::new(clock, core);
         let threads = employ(&driver)?;
@@ -95,7 +93,14 @@ impl Server {
             let _in_runtime = runtime.enter();
             self.listeners()
         };
-        let listeners = listeners.inspect_err(|_| driver.dismiss())?;
+        let listeners = match listeners {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                driver.dismiss();
+                threads.into_iter().for_each(|thread| drop(thread.join()));
+                return Err(error);
+            }
+        };
         let limits = &self.config.limits;
         let output_bytes = usize::try_from(limits.output_buffer).unwrap_or(usize::MAX);
         let connections_max = usize::try_from(limits.connections).unwrap_or(usize::MAX);
@@ -119,15 +124,6 @@ impl Server {
         };
         self.config.listeners.iter().map(open).collect()
     }
-}
-
-fn runtime() -> Result<Runtime, ServerError> {
-    Builder::new_multi_thread()
-        .thread_name("tidelog-io")
-        .thread_keep_alive(Duration::from_secs(10))
-        .enable_all()
-        .build()
-        .map_err(|source| ServerError::System { what: "threads", source })
 }
 
 /// Bytes that nobody can guess.

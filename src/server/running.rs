@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::io::DuplexStream;
-use tokio::runtime::Runtime;
 use tokio::task;
 use tokio::time;
 
@@ -23,6 +22,7 @@ use super::files::AccessFiles;
 use super::listener::Listener;
 use super::listener::ListenerAddress;
 use super::listener::Speech;
+use super::runtime::Background;
 use super::signals::Signals;
 use super::signals::Wish;
 use crate::broker::event::Event;
@@ -38,7 +38,7 @@ const LINK_BYTES: usize = 64 << 10;
 
 /// A server that runs. Dropped without [`Running::shutdown`], it ends at once, as after a crash.
 pub struct Running {
-    runtime: Option<Runtime>,
+    runtime: Option<Background>,
     shared: Arc<Shared>,
     accepting: Vec<task::JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -47,7 +47,7 @@ pub struct Running {
 
 /// What a server is made of.
 pub(super) struct Parts {
-    pub(super) runtime: Runtime,
+    pub(super) runtime: Background,
     pub(super) entrance: Arc<Entrance>,
     pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) listeners: Vec<Listener>,
@@ -185,7 +185,7 @@ impl Running {
                 Ok(false) | Err(_) => ended.and(Err(ServerError::Panicked)),
             }
         });
-        runtime.shutdown_background();
+        drop(runtime);
         ended.flatten()
     }
 }
@@ -195,7 +195,7 @@ impl Drop for Running {
         let Some(runtime) = self.runtime.take() else { return };
         self.shared.entrance.driver.finish(End::Stopped);
         self.shared.entrance.driver.dismiss();
-        runtime.shutdown_background();
+        drop(runtime);
     }
 }
 
@@ -263,7 +263,7 @@ impl Shared {
 
 /// Runs a future on the runtime and blocks for it. Unlike `block_on` this may be called from within another runtime.
 fn wait_for<T: Send + 'static>(
-    runtime: &Runtime,
+    runtime: &Background,
     future: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, ServerError> {
     let (done, wait) = mpsc::sync_channel(1);

@@ -1,0 +1,16 @@
+//! The server's way in over real sockets: TCP, TLS, WebSocket, Unix, their limits and their end.
+//!
+//! Behind it stands [`echo::Echo`] instead of the broker: what is tested here knows no MQTT.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![expect(clippy::indexing_slicing, reason = "a test that can't go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "certificates and sockets are files")]
+
+mod certificates;
+mod echo;
+mod lifecycle;
+mod limits;
+mod tcp;
+mod tls;
+mod unix;
+mod websocket;
