@@ -6,11 +6,15 @@ use std::num::NonZeroU16;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::EncodeError;
 use super::MessageProperties;
 use super::PacketId;
+use super::ProtocolVersion;
+use super::PublishHeader;
 use super::QoS;
 use super::SubscriptionId;
 use super::TopicName;
+use super::writer::Sink;
 
 /// The subscription identifiers of a delivery; one or two stand without an allocation.
 pub type SubscriptionIds = SmallVec<[SubscriptionId; 2]>;
@@ -52,5 +56,30 @@ impl Publish {
             properties: MessageProperties::default(),
             payload,
         }
+    }
+}
+
+impl Publish {
+    pub(super) fn write_body<S: Sink>(
+        &self,
+        version: ProtocolVersion,
+        out: &mut S,
+    ) -> Result<(), EncodeError> {
+        let properties = self.properties.encode_block()?;
+        let header = PublishHeader {
+            dup: self.dup,
+            qos: self.qos,
+            retain: self.retain,
+            topic: self.topic.as_deref().unwrap_or_default(),
+            packet_id: self.packet_id,
+            topic_alias: self.topic_alias,
+            subscription_ids: &self.subscription_ids,
+            message_expiry_interval: None,
+            properties: &properties,
+            payload_length: self.payload.len(),
+        };
+        header.write(version, out)?;
+        out.slice(&self.payload);
+        Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! SUBSCRIBE and SUBACK.
 
+use super::EncodeError;
 use super::PacketId;
+use super::PacketType;
+use super::ProtocolVersion;
 use super::QoS;
 use super::ReasonCode;
 use super::SubscriptionFilter;
@@ -8,6 +11,15 @@ use super::SubscriptionId;
 use super::Text;
 use super::UserProperties;
 use super::Violation;
+use super::encode::check_reason_code;
+use super::property::PropertyReader;
+use super::property::PropertySink;
+use super::property::decode_problem_information;
+use super::property::id;
+use super::reader::Reader;
+use super::writer::Properties;
+use super::writer::Sink;
+use super::writer::write_block;
 
 /// A client subscribes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,4 +112,164 @@ impl Suback {
             reason_codes,
         }
     }
+}
+
+const QOS: u8 = 0b0000_0011;
+const NO_LOCAL: u8 = 0b0000_0100;
+const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
+const RESERVED: u8 = 0b1100_0000;
+
+impl Subscribe {
+    pub(super) fn decode(
+        body: &mut Reader<'_>,
+        version: ProtocolVersion,
+    ) -> Result<Self, Violation> {
+        let packet_id = body.packet_id()?;
+        let mut subscribe = Self {
+            packet_id,
+            subscription_id: None,
+            user_properties: UserProperties::new(),
+            filters: Vec::new(),
+        };
+        if version.is_v5() {
+            subscribe.decode_properties(&mut PropertyReader::of_packet(body)?)?;
+        }
+        if body.is_empty() {
+            return Err(Violation::FiltersMissing);
+        }
+        while !body.is_empty() {
+            subscribe.filters.push(SubscribeFilter::decode(body, version)?);
+        }
+        Ok(subscribe)
+    }
+
+    fn decode_properties(&mut self, properties: &mut PropertyReader<'_>) -> Result<(), Violation> {
+        while let Some(id) = properties.next()? {
+            match id {
+                id::SUBSCRIPTION_ID => {
+                    let number = properties.value.variable_byte_integer()?;
+                    self.subscription_id = Some(SubscriptionId::try_from(number)?);
+                }
+                id::USER_PROPERTY => self.user_properties.push(properties.user_property()?),
+                _ => return Err(Violation::PropertyNotAllowed),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_body<S: Sink>(
+        &self,
+        version: ProtocolVersion,
+        out: &mut S,
+    ) -> Result<(), EncodeError> {
+        if self.filters.is_empty() {
+            return Err(EncodeError::ListEmpty);
+        }
+        out.u16(self.packet_id.get());
+        if version.is_v5() {
+            write_block(out, self)?;
+        }
+        for filter in &self.filters {
+            out.field(filter.filter.text().as_bytes());
+            out.u8(filter.options.encode(version));
+        }
+        Ok(())
+    }
+}
+
+impl Properties for Subscribe {
+    fn write_properties<S: Sink>(&self, out: &mut S) {
+        out.subscription_id(self.subscription_id);
+        out.user_properties(&self.user_properties);
+    }
+}
+
+impl SubscribeFilter {
+    fn decode(body: &mut Reader<'_>, version: ProtocolVersion) -> Result<Self, Violation> {
+        let filter = SubscriptionFilter::from_text(body.text()?)?;
+        let options = SubscriptionOptions::decode(body.u8()?, version)?;
+        if options.no_local && filter.is_shared() {
+            return Err(Violation::NoLocalOnShared);
+        }
+        Ok(Self { filter, options })
+    }
+}
+
+impl SubscriptionOptions {
+    /// [MQTT-3.8.3-5] `[3.1.1 MQTT-3.8.3-4]`
+    fn decode(bits: u8, version: ProtocolVersion) -> Result<Self, Violation> {
+        let reserved = if version.is_v5() { RESERVED } else { !QOS };
+        if bits & reserved != 0 {
+            return Err(Violation::SubscriptionOptionsReserved);
+        }
+        Ok(Self {
+            qos: QoS::try_from(bits & QOS).map_err(|_| Violation::SubscriptionQosInvalid)?,
+            no_local: bits & NO_LOCAL != 0,
+            retain_as_published: bits & RETAIN_AS_PUBLISHED != 0,
+            retain_handling: RetainHandling::try_from(bits >> 4 & 0b11)?,
+        })
+    }
+
+    fn encode(self, version: ProtocolVersion) -> u8 {
+        if !version.is_v5() {
+            return self.qos.as_u8();
+        }
+        let no_local = if self.no_local { NO_LOCAL } else { 0 };
+        let retain_as_published = if self.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 };
+        self.qos.as_u8() | no_local | retain_as_published | self.retain_handling.as_u8() << 4
+    }
+}
+
+impl Suback {
+    pub(super) fn decode(
+        body: &mut Reader<'_>,
+        version: ProtocolVersion,
+    ) -> Result<Self, Violation> {
+        let mut suback = Self::new(body.packet_id()?, Vec::new());
+        if version.is_v5() {
+            let properties = &mut PropertyReader::of_packet(body)?;
+            (suback.reason_string, suback.user_properties) =
+                decode_problem_information(properties)?;
+        }
+        while !body.is_empty() {
+            suback.reason_codes.push(decode_outcome(body, version)?);
+        }
+        if suback.reason_codes.is_empty() { Err(Violation::ReasonCodesMissing) } else { Ok(suback) }
+    }
+
+    pub(super) fn write_body<S: Sink>(
+        &self,
+        version: ProtocolVersion,
+        out: &mut S,
+    ) -> Result<(), EncodeError> {
+        if self.reason_codes.is_empty() {
+            return Err(EncodeError::ListEmpty);
+        }
+        out.u16(self.packet_id.get());
+        if version.is_v5() {
+            write_block(out, self)?;
+        }
+        for code in &self.reason_codes {
+            check_reason_code(*code, PacketType::Suback)?;
+            out.u8(if version.is_v5() { code.as_u8() } else { code.suback_return_code() });
+        }
+        Ok(())
+    }
+}
+
+impl Properties for Suback {
+    fn write_properties<S: Sink>(&self, out: &mut S) {
+        out.text_property(id::REASON_STRING, self.reason_string.as_ref());
+        out.user_properties(&self.user_properties);
+    }
+}
+
+/// One outcome of a SUBACK. [MQTT-3.9.3-2] `[3.1.1 MQTT-3.9.3-2]`
+fn decode_outcome(
+    body: &mut Reader<'_>,
+    version: ProtocolVersion,
+) -> Result<ReasonCode, Violation> {
+    let code = body.reason_code(PacketType::Suback)?;
+    let known = version.is_v5() || !code.is_error() || code == ReasonCode::UnspecifiedError;
+    if known { Ok(code) } else { Err(Violation::ReasonCodeInvalid) }
 }
