@@ -149,15 +149,21 @@ impl Broker {
     fn release_gates(&mut self, released: Offset) {
         for slot in std::mem::take(&mut self.gates) {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
+            let was_opening = connection.outbox.is_opening();
             let finished = connection.outbox.release(released);
             if let Some(connected) = connection.connected_mut() {
                 connected.inbound.finish(finished);
             }
+            let opened = was_opening && !connection.outbox.is_opening();
             connection.gate_queued = connection.outbox.is_gated();
             if connection.gate_queued {
                 self.gates.push(slot);
             }
             self.queue_write(slot);
+            if let (true, Some(client)) = (opened, self.client_at(slot)) {
+                self.queue_turn(client);
+                self.rouse_groups_of(client);
+            }
         }
     }
 

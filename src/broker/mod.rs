@@ -32,6 +32,7 @@ mod options;
 mod outbox;
 mod progress;
 mod publish;
+mod random;
 mod reauthenticate;
 mod receive;
 mod recovery;
@@ -56,6 +57,7 @@ use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
 use crate::broker::connection::Connection;
 use crate::broker::deliver::Delivery;
+use crate::broker::random::Random;
 use crate::broker::router::GroupIndex;
 use crate::broker::router::Route;
 use crate::broker::router::Router;
@@ -79,7 +81,8 @@ pub use stats::Stats;
 /// The core.
 pub struct Broker {
     options: Options,
-    access: Arc<Access>,
+    access: Access,
+    random: Random,
     store: Store,
     connections: Slab<Connection>,
     connection_slots: Map<ConnectionId, usize>,
@@ -103,6 +106,8 @@ pub struct Broker {
     writes: Vec<usize>,
     /// Slots of connections that wait for something to become durable.
     gates: Vec<usize>,
+    /// Slots of connections that are not read from until less waits to become durable.
+    paused: Vec<usize>,
     outputs: VecDeque<Output>,
     tickets: Map<u64, Awaited>,
     next_ticket: u64,
@@ -110,7 +115,6 @@ pub struct Broker {
     retention: retention::RetentionState,
     stopping: lifecycle::Stopping,
     stats: Stats,
-    assigned_ids: u64,
     started: Timestamp,
     now: Timestamp,
 }
@@ -200,7 +204,7 @@ impl Broker {
             Event::Verified { ticket, verdict } => self.handle_verified(ticket, verdict),
             Event::Checkpointed(result) => self.handle_checkpointed(result),
             Event::Truncated(result) => self.handle_truncated(result),
-            Event::AccessChanged(access) => self.access = access,
+            Event::AccessRead { passwords, acl } => self.handle_access_read(passwords.as_deref(), acl.as_deref()),
             Event::Tick => {}
             Event::Stop => self.handle_stop(),
         }

@@ -82,29 +82,23 @@ impl Log {
 
     /// The first offset whose record is of this moment or later; the next offset when there is none.
     pub fn offset_at(&self, timestamp: Timestamp) -> OffsetAt {
-        if let Some(segment) = self.sealed.iter().find(|segment| segment.max_timestamp >= timestamp)
-        {
-            let batch = None;
-            let otherwise = segment.next_offset;
-            return OffsetAt::Cold(TimeRequest {
-                segment: segment.base_offset,
-                timestamp,
-                batch,
-                otherwise,
-            });
-        }
-        let batches = self.active.index.batches();
-        let Some(entry) = batches.iter().find(|batch| batch.max_timestamp >= timestamp) else {
+        let sealed = self.sealed.iter().find(|segment| segment.max_timestamp >= timestamp);
+        let segment = sealed.map_or(self.active.base_offset, |segment| segment.base_offset);
+        let Some(index) = self.index(segment) else {
+            let otherwise = sealed.map_or(self.next_offset(), |segment| segment.next_offset);
+            return OffsetAt::Cold(TimeRequest { segment, timestamp, batch: None, otherwise });
+        };
+        let Some(entry) = index.batches().iter().find(|batch| batch.max_timestamp >= timestamp)
+        else {
             return OffsetAt::Known(self.open_offset_at(timestamp));
         };
-        let segment = self.active.base_offset;
+        let otherwise = entry.next_offset();
         match self.tail.batch_at(segment, entry.position) {
             Some(found) => {
                 let first = found.batch.records().find(|record| record.timestamp >= timestamp);
-                OffsetAt::Known(first.map_or(entry.next_offset(), |record| record.offset))
+                OffsetAt::Known(first.map_or(otherwise, |record| record.offset))
             }
             None => {
-                let otherwise = entry.next_offset();
                 OffsetAt::Cold(TimeRequest { segment, timestamp, batch: Some(*entry), otherwise })
             }
         }

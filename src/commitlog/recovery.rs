@@ -228,6 +228,7 @@ impl<'a> Recovery<'a> {
             self.report.torn = Some(TornTail { file: name.as_str().into(), position, bytes });
         }
         if !damage.is_empty() {
+            make_durable(self.disk.as_ref(), file.as_ref(), &name)?;
             self.report.damage.extend(damage);
             self.keep_sealed(base, &index, scan);
             return Ok(());
@@ -280,8 +281,7 @@ impl<'a> Recovery<'a> {
         } else if scan.trailing_bytes > 0 {
             file.set_size(scan.end).map_err(failed)?;
         }
-        file.sync_data().map_err(|error| StorageError::sync(name, scan.end, error))?;
-        writer::sync_dir(self.disk.as_ref())
+        make_durable(self.disk.as_ref(), file, name)
     }
 
     /// Removes what an interrupted run left: a prepared file, indexes without a sealed segment.
@@ -297,6 +297,12 @@ impl<'a> Recovery<'a> {
         }
         Ok(())
     }
+}
+
+/// What was found may have been in the system's memory only.
+fn make_durable(disk: &dyn Disk, file: &dyn DiskFile, name: &str) -> Result<(), StorageError> {
+    file.sync_data().map_err(|error| StorageError::sync(name, 0, error))?;
+    writer::sync_dir(disk)
 }
 
 /// What a segment's index file says in its header, if it is sound and has the right size.

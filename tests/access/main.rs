@@ -1,6 +1,7 @@
 //! Who may connect, publish and subscribe: logins step by step, and ACL files with the answers they give.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::disallowed_methods, reason = "a test writes its own files")]
 
 mod acl;
 mod commands;

@@ -34,12 +34,18 @@ fn a_record_comes_back_at_every_stage_of_its_life() {
         let record = world.read_all().pop().unwrap();
         assert_eq!((record.offset, record.kind, record.timestamp), (offset, 9, timestamp));
         assert_eq!((record.key(), record.value()), (&b"a/b"[..], &b"head and parts"[..]));
-        assert_eq!((&record.shared_key()[..], &record.shared_value()[..]), (record.key(), record.value()));
+        assert_eq!(
+            (&record.shared_key()[..], &record.shared_value()[..]),
+            (record.key(), record.value())
+        );
         assert_eq!(world.record(offset), Some(record));
     };
     check(&mut world);
     let batch = world.log.take_batch().unwrap();
-    assert_eq!((batch.base_offset(), batch.next_offset(), batch.record_count()), (offset, offset.next(), 1));
+    assert_eq!(
+        (batch.base_offset(), batch.next_offset(), batch.record_count()),
+        (offset, offset.next(), 1)
+    );
     assert_eq!(batch.records().count(), 1);
     check(&mut world);
     assert_eq!(world.log.durable_offset(), Offset::ZERO);
@@ -58,7 +64,8 @@ fn a_record_comes_back_at_every_stage_of_its_life() {
 fn state_is_found_by_replay_and_number_but_not_by_key() {
     let mut world = World::new(small());
     world.append("t", b"message");
-    let state = Record { kind: 2, indexed: false, timestamp: Timestamp::EPOCH, key: b"t", value: b"state" };
+    let state =
+        Record { kind: 2, indexed: false, timestamp: Timestamp::EPOCH, key: b"t", value: b"state" };
     let offset = world.log.append(&state).unwrap();
     world.append("t", b"message");
     world.commit().unwrap();
@@ -77,7 +84,9 @@ fn a_cold_read_equals_a_read_from_memory() {
     let mut warm = World::new(warm_options.clone());
     warm.fill(500);
     let mut cold = World::open(warm.disk.clone(), small_after(&warm));
-    for (from, to, bytes_max) in [(0, 500, 1 << 20), (17, 400, 100), (250, 251, 1), (499, 900, 50), (3, 498, 0)] {
+    for (from, to, bytes_max) in
+        [(0, 500, 1 << 20), (17, 400, 100), (250, 251, 1), (499, 900, 50), (3, 498, 0)]
+    {
         let (from, to) = (Offset::new(from), Offset::new(to));
         for matcher in [every(), exactly("key/3"), exactly("key/none")] {
             let expected = warm.read(from, to, bytes_max, &matcher);
@@ -113,8 +122,17 @@ fn nothing_is_asked_of_memory_beyond_its_limit() {
 fn records_of_any_size_fit_or_are_refused() {
     let mut world = World::new(Options { record_bytes_max: 20_000, ..small() });
     let large = world.append("large", &vec![7; 19_995]);
-    let record = Record { kind: 1, indexed: true, timestamp: Timestamp::EPOCH, key: b"k", value: &[0; 20_000] };
-    assert!(matches!(world.log.append(&record), Err(LogError::RecordTooLarge { bytes: 20_001, bytes_max: 20_000 })));
+    let record = Record {
+        kind: 1,
+        indexed: true,
+        timestamp: Timestamp::EPOCH,
+        key: b"k",
+        value: &[0; 20_000],
+    };
+    assert!(matches!(
+        world.log.append(&record),
+        Err(LogError::RecordTooLarge { bytes: 20_001, bytes_max: 20_000 })
+    ));
     let empty = Record { key: b"", value: b"", ..record };
     let empty = world.log.append(&empty).unwrap();
     assert_eq!(empty, large.next());
@@ -130,10 +148,14 @@ fn time_may_go_back_between_two_runs() {
     let mut world = World::new(small());
     for micros in [50, 60, 5, u64::MAX, 70] {
         let timestamp = Timestamp::from_micros(micros);
-        world.log.append(&Record { kind: 1, indexed: true, timestamp, key: b"k", value: b"" }).unwrap();
+        world
+            .log
+            .append(&Record { kind: 1, indexed: true, timestamp, key: b"k", value: b"" })
+            .unwrap();
     }
     for _ in 0..2 {
-        let times: Vec<u64> = world.read_all().iter().map(|record| record.timestamp.as_micros()).collect();
+        let times: Vec<u64> =
+            world.read_all().iter().map(|record| record.timestamp.as_micros()).collect();
         assert_eq!(times, [50, 60, 5, u64::MAX, 70]);
         assert_eq!(world.offset_at(Timestamp::from_micros(55)), Offset::new(1));
         assert_eq!(world.offset_at(Timestamp::from_micros(65)), Offset::new(3));
@@ -170,7 +192,8 @@ fn retention_gives_up_whole_segments_only() {
 
 #[test]
 fn retention_by_age_looks_at_the_newest_record_of_a_segment() {
-    let mut world = World::new(Options { retention_age: Some(Duration::from_secs(100)), ..small() });
+    let mut world =
+        World::new(Options { retention_age: Some(Duration::from_secs(100)), ..small() });
     world.fill(300);
     assert_eq!(world.log.retention_candidate(Timestamp::EPOCH), None);
     let start = world.log.retention_candidate(Timestamp::EPOCH + Duration::from_secs(300)).unwrap();
@@ -184,7 +207,9 @@ fn retention_by_age_looks_at_the_newest_record_of_a_segment() {
 fn a_read_of_a_truncated_segment_steps_over_it() {
     let mut world = World::new(small());
     world.fill(300);
-    let Read::Cold(request) = world.log.read(Offset::ZERO, Offset::MAX, 1 << 20, &every()) else { panic!("warm") };
+    let Read::Cold(request) = world.log.read(Offset::ZERO, Offset::MAX, 1 << 20, &every()) else {
+        panic!("warm")
+    };
     let truncation = world.log.truncate_before(Offset::new(200));
     world.writer.truncate(&truncation).unwrap();
     let result = world.reader.read(&request).unwrap();
@@ -216,12 +241,16 @@ fn a_newer_format_is_refused() {
     world.disk.kill();
     world.disk.put("format", text.into_bytes());
     let refused = |result: Result<(), LogError>| {
-        assert!(matches!(result, Err(LogError::NewerFormat { found: 2, supported: 1, .. })), "{result:?}");
+        assert!(
+            matches!(result, Err(LogError::NewerFormat { found: 2, supported: 1, .. })),
+            "{result:?}"
+        );
     };
     refused(Log::open(Arc::new(world.disk.clone()), small(), &mut |_| {}).map(drop));
     refused(verify(&world.disk, &mut |_| {}).map(drop));
     refused(
-        dump(&world.disk, &DumpFilter::default(), &mut |_| std::ops::ControlFlow::Continue(())).map(drop),
+        dump(&world.disk, &DumpFilter::default(), &mut |_| std::ops::ControlFlow::Continue(()))
+            .map(drop),
     );
 }
 
@@ -233,7 +262,9 @@ fn sealed_segments_with_an_index_are_not_read_at_open() {
     assert!(segments > 5);
     let mut seen = Vec::new();
     world.disk.kill();
-    let opened = Log::open(Arc::new(world.disk.clone()), small(), &mut |progress| seen.push(progress.clone()));
+    let opened = Log::open(Arc::new(world.disk.clone()), small(), &mut |progress| {
+        seen.push(progress.clone())
+    });
     let (_, _, _, report) = opened.unwrap();
     assert_eq!((report.segments, report.segments_scanned), (segments, 1));
     assert_eq!(seen.len(), segments);
@@ -249,12 +280,20 @@ fn verify_and_dump_read_beside_a_broker_that_appends() {
     assert_eq!((report.records, report.next_offset, report.damaged), (200, Offset::new(200), 0));
     assert_eq!(report.segments, world.segments().len());
     let matcher = |key: &[u8]| key == b"key/1";
-    let filter =
-        DumpFilter { from: Some(Offset::new(10)), to: Some(Offset::new(50)), kind: Some(1), matcher: Some(&matcher) };
+    let filter = DumpFilter {
+        from: Some(Offset::new(10)),
+        to: Some(Offset::new(50)),
+        kind: Some(1),
+        matcher: Some(&matcher),
+    };
     let mut found = Vec::new();
     let damage = dump(&world.disk, &filter, &mut |record| {
         found.push(record.offset.as_u64());
-        if found.len() < 5 { std::ops::ControlFlow::Continue(()) } else { std::ops::ControlFlow::Break(()) }
+        if found.len() < 5 {
+            std::ops::ControlFlow::Continue(())
+        } else {
+            std::ops::ControlFlow::Break(())
+        }
     });
     assert_eq!(damage.unwrap(), []);
     assert_eq!(found, [11, 16, 21, 26, 31]);

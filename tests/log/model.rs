@@ -59,7 +59,8 @@ struct Kept {
 
 impl Kept {
     fn is(&self, record: &StoredRecord) -> bool {
-        (self.offset, self.kind, self.timestamp) == (record.offset.as_u64(), record.kind, record.timestamp)
+        (self.offset, self.kind, self.timestamp)
+            == (record.offset.as_u64(), record.kind, record.timestamp)
             && (self.key.as_slice(), self.value.as_slice()) == (record.key(), record.value())
     }
 }
@@ -146,7 +147,10 @@ impl Model {
             };
             let Kept { kind, indexed, timestamp, .. } = kept;
             let record = Record { kind, indexed, timestamp, key: &kept.key, value: &kept.value };
-            assert_eq!(self.world.as_mut().unwrap().log.append(&record).unwrap().as_u64(), kept.offset);
+            assert_eq!(
+                self.world.as_mut().unwrap().log.append(&record).unwrap().as_u64(),
+                kept.offset
+            );
             self.records.push(kept);
             self.next += 1;
         }
@@ -231,12 +235,19 @@ impl Model {
         self.in_flight.clear();
         let report = self.world().report.clone();
         let next = report.next_offset.as_u64();
-        assert!((promised..=self.next).contains(&next), "{promised} <= {next} <= {}: {report:?}", self.next);
+        assert!(
+            (promised..=self.next).contains(&next),
+            "{promised} <= {next} <= {}: {report:?}",
+            self.next
+        );
         self.records.retain(|kept| kept.offset < next);
         for damage in &report.damage {
             assert!(!damage.synced, "{damage}");
-            assert!(damage.from.as_u64() >= promised, "{damage}, but {promised} was promised");
-            self.records.retain(|kept| kept.offset < damage.from.as_u64() || kept.offset >= damage.to.as_u64());
+            let lost =
+                |kept: &Kept| (damage.from.as_u64()..damage.to.as_u64()).contains(&kept.offset);
+            let broken = self.records.iter().find(|kept| kept.offset < promised && lost(kept));
+            assert_eq!(broken, None, "{damage}, but {promised} was promised");
+            self.records.retain(|kept| !lost(kept));
         }
         self.next = next;
         self.written = next;
@@ -259,7 +270,9 @@ impl Model {
         let bytes_max = self.chance.index(3_000);
         let matcher = self.matcher();
         let found = self.world().read(Offset::new(from), Offset::new(to), bytes_max, &matcher);
-        let range = |kept: &&Kept| kept.indexed && (from..to).contains(&kept.offset) && matcher.matches(&kept.key);
+        let range = |kept: &&Kept| {
+            kept.indexed && (from..to).contains(&kept.offset) && matcher.matches(&kept.key)
+        };
         let expected: Vec<&Kept> = self.records.iter().filter(range).collect();
         check(&expected, &found);
     }
@@ -267,10 +280,12 @@ impl Model {
     fn find(&mut self) {
         let offset = self.chance.below(self.next + 1);
         let found = self.world().record(Offset::new(offset));
-        let expected: Vec<&Kept> = self.records.iter().filter(|kept| kept.offset == offset).collect();
+        let expected: Vec<&Kept> =
+            self.records.iter().filter(|kept| kept.offset == offset).collect();
         check(&expected, found.as_slice());
         let timestamp = Timestamp::from_micros(self.chance.below(self.clock + 100));
-        let expected = self.records.iter().find(|kept| kept.timestamp >= timestamp).map(|kept| kept.offset);
+        let expected =
+            self.records.iter().find(|kept| kept.timestamp >= timestamp).map(|kept| kept.offset);
         let found = self.world().offset_at(timestamp).as_u64();
         assert_eq!(found, expected.unwrap_or(self.next));
     }
@@ -300,14 +315,19 @@ impl Model {
         let written = self.written;
         let disk = self.world().disk.clone();
         let report = verify(&disk, &mut |damage| assert!(!damage.synced, "{damage}")).unwrap();
-        assert_eq!(report.next_offset.as_u64().max(report.start_offset.as_u64()), written, "{report:?}");
+        assert_eq!(
+            report.next_offset.as_u64().max(report.start_offset.as_u64()),
+            written,
+            "{report:?}"
+        );
         let mut found = Vec::new();
         let visit = &mut |record: StoredRecord| {
             found.push(record);
             ControlFlow::Continue(())
         };
         dump(&disk, &DumpFilter::default(), visit).unwrap();
-        let expected: Vec<&Kept> = self.records.iter().filter(|kept| kept.offset < written).collect();
+        let expected: Vec<&Kept> =
+            self.records.iter().filter(|kept| kept.offset < written).collect();
         check(&expected, &found);
     }
 
@@ -332,7 +352,10 @@ impl Model {
         let corruption = match self.chance.below(4) {
             0 | 1 => Corruption::Flip(1 << self.chance.below(8)),
             2 => Corruption::Zero(1 + self.chance.index(600)),
-            _ => Corruption::Copy { from: self.chance.index(len) / 8 * 8, len: 1 + self.chance.index(600) },
+            _ => Corruption::Copy {
+                from: self.chance.index(len) / 8 * 8,
+                len: 1 + self.chance.index(600),
+            },
         };
         world.disk.corrupt(name, position, corruption);
         let mut world = world.reopen();
@@ -345,10 +368,15 @@ impl Model {
             let offset = Offset::new(kept.offset);
             let reported = damage.iter().any(|damage| damage.from <= offset && offset < damage.to);
             let cut = kept.offset >= next && torn;
-            assert!(served.is_some_and(|record| kept.is(record)) != (reported || cut), "{kept:?}: {damage:?}");
+            assert!(
+                served.is_some_and(|record| kept.is(record)) != (reported || cut),
+                "{kept:?}: {damage:?}"
+            );
         }
         assert!(found.iter().all(|record| self.records.iter().any(|kept| kept.is(record))));
-        let indexed = |record: &&StoredRecord| self.records.iter().any(|kept| kept.indexed && kept.is(record));
+        let indexed = |record: &&StoredRecord| {
+            self.records.iter().any(|kept| kept.indexed && kept.is(record))
+        };
         let expected: Vec<&StoredRecord> = found.iter().filter(indexed).collect();
         assert_eq!(world.read_all().iter().collect::<Vec<_>>(), expected);
         world.append("after", b"the damage");
@@ -362,6 +390,8 @@ fn check(expected: &[&Kept], found: &[StoredRecord]) {
     for (kept, record) in expected.iter().zip(found) {
         assert!(kept.is(record), "expected {kept:?}, found {record:?}");
     }
-    let numbers = |records: &[StoredRecord]| records.iter().map(|record| record.offset.as_u64()).collect::<Vec<_>>();
+    let numbers = |records: &[StoredRecord]| {
+        records.iter().map(|record| record.offset.as_u64()).collect::<Vec<_>>()
+    };
     assert_eq!(expected.iter().map(|kept| kept.offset).collect::<Vec<_>>(), numbers(found));
 }

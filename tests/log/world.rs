@@ -79,7 +79,9 @@ impl World {
 
     pub(crate) fn append(&mut self, key: &str, value: &[u8]) -> Offset {
         let timestamp = Timestamp::EPOCH + Duration::from_secs(self.log.next_offset().as_u64());
-        self.log.append(&Record { kind: 1, indexed: true, timestamp, key: key.as_bytes(), value }).unwrap()
+        self.log
+            .append(&Record { kind: 1, indexed: true, timestamp, key: key.as_bytes(), value })
+            .unwrap()
     }
 
     /// Makes everything appended durable.
@@ -127,7 +129,10 @@ impl World {
                 }
             };
             assert!(next > at, "no progress at {at}");
-            assert!(records.len() <= 1 || records.iter().map(StoredRecord::size_bytes).sum::<usize>() <= bytes_max);
+            assert!(
+                records.len() <= 1
+                    || records.iter().map(StoredRecord::size_bytes).sum::<usize>() <= bytes_max
+            );
             found.extend(records);
             at = next;
         }
@@ -162,7 +167,9 @@ impl World {
     pub(crate) fn segments(&self) -> Vec<String> {
         use tidelog::commitlog::disk::Disk;
         let mut names = self.disk.list().unwrap();
-        names.retain(|name| std::path::Path::new(name).extension().is_some_and(|extension| extension == "log"));
+        names.retain(|name| {
+            std::path::Path::new(name).extension().is_some_and(|extension| extension == "log")
+        });
         names.sort();
         names
     }

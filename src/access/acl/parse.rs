@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::mqtt::QoS;
+use crate::mqtt::TopicFilter;
+use crate::mqtt::Violation;
 
 use super::rule::Part;
 use super::rule::Pattern;
@@ -45,13 +47,19 @@ pub enum AclErrorKind {
     #[error("{0:?} is no action: publish, subscribe or readwrite")]
     What(String),
     /// The filter is none.
-    #[error("{filter:?} is no topic filter: {why}")]
+    #[error("{filter:?}: {why}")]
     Filter {
         /// The filter as it stands there.
         filter: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: Violation,
     },
+    /// The filter names a share.
+    #[error("{0:?}: a rule is about the filter without `$share/name/`")]
+    Share(String),
+    /// A percent sign that stands for nothing.
+    #[error("{0:?}: after `%` comes `u` (user name), `c` (client id) or `%`")]
+    Percent(String),
     /// A word after the rule's end.
     #[error("{0:?} after the filter: only `retained`, and `qos` and its numbers, may follow")]
     Condition(String),
@@ -219,7 +227,11 @@ fn quoted(
 }
 
 fn pattern(text: &str) -> Result<Pattern, AclErrorKind> {
-    check_filter(text).map_err(|why| AclErrorKind::Filter { filter: text.to_owned(), why })?;
+    if text.starts_with("$share/") {
+        return Err(AclErrorKind::Share(text.to_owned()));
+    }
+    TopicFilter::try_from(text)
+        .map_err(|why| AclErrorKind::Filter { filter: text.to_owned(), why })?;
     let mut parts = Vec::new();
     let mut plain = String::new();
     let mut characters = text.chars();
@@ -235,10 +247,7 @@ fn pattern(text: &str) -> Result<Pattern, AclErrorKind> {
             }
             Some('u') => Part::User,
             Some('c') => Part::Client,
-            _ => {
-                let why = "after `%` comes `u` (user name), `c` (client id) or `%`";
-                return Err(AclErrorKind::Filter { filter: text.to_owned(), why });
-            }
+            Some(_) | None => return Err(AclErrorKind::Percent(text.to_owned())),
         };
         push_text(&mut parts, &mut plain);
         parts.push(part);
@@ -254,28 +263,4 @@ fn push_text(parts: &mut Vec<Part>, plain: &mut String) {
     if !plain.is_empty() {
         parts.push(Part::Text(std::mem::take(plain).into()));
     }
-}
-
-/// The rules of topic filters [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1] to [MQTT-4.7.3-3].
-fn check_filter(text: &str) -> Result<(), &'static str> {
-    if text.is_empty() || text.len() > 65_535 {
-        return Err("it has 1 to 65535 bytes");
-    }
-    if text.contains('\0') {
-        return Err("it contains a null character");
-    }
-    if text.starts_with("$share/") {
-        return Err("a rule is about the filter without `$share/name/`");
-    }
-    let mut levels = text.split('/').peekable();
-    while let Some(level) = levels.next() {
-        let wildcard = level.contains(['+', '#']);
-        if wildcard && level.len() > 1 {
-            return Err("a wildcard stands alone in its level");
-        }
-        if level == "#" && levels.peek().is_some() {
-            return Err("`#` is the last level");
-        }
-    }
-    Ok(())
 }
