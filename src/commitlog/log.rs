@@ -248,7 +248,7 @@ impl Log {
         let mut bytes = self.size_bytes();
         let mut start = None;
         for segment in
-            self.sealed.iter().take_while(|segment| segment.next_offset <= self.durable_offset)
+            self.sealed.iter().take_while(|segment| segment.next_offset < self.durable_offset)
         {
             let old = self
                 .options
@@ -265,11 +265,17 @@ impl Log {
     }
 
     /// Gives up whole sealed segments below `offset`; the writer then removes their files.
+    ///
+    /// A segment stays until a later one has a durable record: the name of a file is what keeps offsets from being
+    /// given twice.
     #[must_use]
     pub fn truncate_before(&mut self, offset: Offset) -> Truncation {
-        let limit = offset.min(self.durable_offset);
+        let durable = self.durable_offset;
         let mut segments = Vec::new();
-        while let Some(segment) = self.sealed.pop_front_if(|segment| segment.next_offset <= limit) {
+        while let Some(segment) = self
+            .sealed
+            .pop_front_if(|segment| segment.next_offset <= offset && segment.next_offset < durable)
+        {
             segments.push(segment.base_offset);
             self.resident.retain(|(base, _)| *base != segment.base_offset);
         }

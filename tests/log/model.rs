@@ -29,7 +29,7 @@ use crate::world::Chance;
 use crate::world::World;
 use crate::world::small;
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 250;
 const STEPS: u64 = 120;
 
 #[test]
