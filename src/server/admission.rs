@@ -200,8 +200,12 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn ip(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn admit(
+        admission: &Arc<Admission>,
+        listener: &Arc<ListenerQuota>,
+        address: &str,
+    ) -> Result<Permit, Refusal> {
+        admission.admit(listener, Some(address.parse().unwrap()))
     }
 
     #[test]
@@ -209,13 +213,13 @@ mod tests {
         let admission = Admission::new(3, Some(2));
         let one = ListenerQuota::new(Some(2));
         let other = ListenerQuota::new(None);
-        let a = admission.admit(&one, ip("10.0.0.1")).unwrap();
-        let b = admission.admit(&one, ip("10.0.0.2")).unwrap();
-        assert_eq!(admission.admit(&one, ip("10.0.0.3")).unwrap_err(), Refusal::Listener);
-        let c = admission.admit(&other, ip("10.0.0.1")).unwrap();
-        assert_eq!(admission.admit(&other, ip("10.0.0.4")).unwrap_err(), Refusal::Total);
+        let a = admit(&admission, &one, "10.0.0.1").unwrap();
+        let b = admit(&admission, &one, "10.0.0.2").unwrap();
+        assert_eq!(admit(&admission, &one, "10.0.0.3").unwrap_err(), Refusal::Listener);
+        let c = admit(&admission, &other, "10.0.0.1").unwrap();
+        assert_eq!(admit(&admission, &other, "10.0.0.4").unwrap_err(), Refusal::Total);
         drop(b);
-        assert_eq!(admission.admit(&other, ip("10.0.0.1")).unwrap_err(), Refusal::Address);
+        assert_eq!(admit(&admission, &other, "10.0.0.1").unwrap_err(), Refusal::Address);
         drop((a, c));
         assert_eq!(admission.connections(), 0);
         assert_eq!((admission.accepted(), admission.refused()), (3, 3));
@@ -226,11 +230,11 @@ mod tests {
     fn an_ipv6_network_is_one_address_and_a_mapped_address_is_ipv4() {
         let admission = Admission::new(9, Some(1));
         let listener = ListenerQuota::new(None);
-        let _held = admission.admit(&listener, ip("2001:db8::1")).unwrap();
-        assert!(admission.admit(&listener, ip("2001:db8::ffff:2")).is_err());
-        let _other = admission.admit(&listener, ip("2001:db8:0:1::1")).unwrap();
-        let _mapped = admission.admit(&listener, ip("::ffff:10.0.0.1")).unwrap();
-        assert!(admission.admit(&listener, ip("10.0.0.1")).is_err());
+        let _held = admit(&admission, &listener, "2001:db8::1").unwrap();
+        assert!(admit(&admission, &listener, "2001:db8::ffff:2").is_err());
+        let _other = admit(&admission, &listener, "2001:db8:0:1::1").unwrap();
+        let _mapped = admit(&admission, &listener, "::ffff:10.0.0.1").unwrap();
+        assert!(admit(&admission, &listener, "10.0.0.1").is_err());
         let _unix = admission.admit(&listener, None).unwrap();
         let _unix_again = admission.admit(&listener, None).unwrap();
     }

@@ -13,25 +13,25 @@ use crate::time::Timestamp;
 
 /// Gives the time to everything below.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(super) struct Clock {
     started: Instant,
     epoch: Timestamp,
 }
 
 impl Clock {
     /// Reads the wall clock, for the last time.
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self { started: Instant::now(), epoch: Timestamp::EPOCH + wall }
     }
 
     /// The moment now.
-    pub fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.epoch + self.started.elapsed()
     }
 
     /// How long it is until `deadline`; zero if it is past.
-    pub fn until(&self, deadline: Timestamp) -> Duration {
+    pub(super) fn until(&self, deadline: Timestamp) -> Duration {
         deadline.since(self.now())
     }
 }
@@ -55,7 +55,7 @@ mod tests {
     fn a_deadline_in_the_past_is_now() {
         let clock = Clock::start();
         assert_eq!(clock.until(Timestamp::EPOCH), Duration::ZERO);
-        let hour = Duration::from_secs(3_600);
+        let hour = Duration::from_hours(1);
         let left = clock.until(clock.now() + hour);
         assert!(left <= hour && left > hour / 2, "{left:?}");
     }

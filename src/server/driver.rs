@@ -229,10 +229,8 @@ impl Driver {
 
 impl Turn {
     fn take(&mut self, now: Timestamp, event: Event<'_>, end: impl Fn(End)) {
-        let closed = match &event {
-            Event::Closed { connection } => Some(*connection),
-            _ => None,
-        };
+        let closed =
+            if let Event::Closed { connection } = &event { Some(*connection) } else { None };
         self.core.handle(now, event);
         while let Some(output) = self.core.poll_output() {
             self.pass_on(output, &end);

@@ -1,53 +1,57 @@
 //! The password file and the ACL file, read at the start and again when asked.
 
 #![expect(clippy::disallowed_methods, reason = "the files of access are read here")]
-#![expect(clippy::disallowed_types, reason = "whoever reloads shares what was read last")]
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use super::error::ServerError;
 use crate::access::Access;
 use crate::access::Options;
 use crate::config;
 
-/// The files of access, and what they say.
+/// The files of access, and how they are read.
 #[derive(Debug)]
 pub(super) struct AccessFiles {
     config: config::Access,
-    current: Mutex<Arc<Access>>,
+    options: Options,
+}
+
+/// What the files say, where there are any.
+#[derive(Debug)]
+pub(super) struct AccessTexts {
+    pub(super) passwords: Option<String>,
+    pub(super) acl: Option<String>,
 }
 
 impl AccessFiles {
-    /// Reads the files. `secret` is random and nobody outside knows it.
-    pub(super) fn open(config: config::Access, secret: [u8; 32]) -> Result<Self, ServerError> {
+    /// The files that the configuration names. `secret` is random and nobody outside knows it.
+    pub(super) fn new(config: config::Access, secret: [u8; 32]) -> Self {
         let options = Options { remember_passwords: config.remember_passwords, secret };
-        let (passwords, acl) = read(&config)?;
-        let access = Access::new(options, passwords.as_deref(), acl.as_deref())?;
-        Ok(Self { config, current: Mutex::new(Arc::new(access)) })
+        Self { config, options }
     }
 
-    /// What the files said when they were last read.
-    pub(super) fn current(&self) -> Arc<Access> {
-        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What the files say now.
+    pub(super) fn open(&self) -> Result<Access, ServerError> {
+        self.check(&self.read()?)
     }
 
-    /// Reads the files again. What they said stays in force if that fails.
-    pub(super) fn reload(&self) -> Result<Arc<Access>, ServerError> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let (passwords, acl) = read(&self.config)?;
-        *current = Arc::new(current.reload(passwords.as_deref(), acl.as_deref())?);
-        Ok(Arc::clone(&current))
+    /// The texts of the files, if they are sound.
+    pub(super) fn sound_texts(&self) -> Result<AccessTexts, ServerError> {
+        let texts = self.read()?;
+        self.check(&texts).map(|_| texts)
     }
-}
 
-/// The texts of the password file and the ACL file, where there are any.
-fn read(config: &config::Access) -> Result<(Option<String>, Option<String>), ServerError> {
-    let text = |path: &Option<_>| path.as_deref().map(read_text).transpose();
-    Ok((text(&config.passwords)?, text(&config.acl)?))
+    fn check(&self, texts: &AccessTexts) -> Result<Access, ServerError> {
+        let AccessTexts { passwords, acl } = texts;
+        let access = Access::new(self.options.clone(), passwords.as_deref(), acl.as_deref());
+        access.map_err(ServerError::Access)
+    }
+
+    fn read(&self) -> Result<AccessTexts, ServerError> {
+        let text = |path: &Option<_>| path.as_deref().map(read_text).transpose();
+        Ok(AccessTexts { passwords: text(&self.config.passwords)?, acl: text(&self.config.acl)? })
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, ServerError> {

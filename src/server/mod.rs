@@ -8,7 +8,7 @@
 //!
 //! - Every store is open and verified before the first listener accepts.
 //! - Nothing is spawned or queued without a bound: connections by [`crate::config::Limits`], slow work by the core.
-//! - Several servers may live in one process; each has its own threads. No code here knows MQTT.
+//! - Several servers may live in one process; each has its own threads. No code here knows MQTT, but [`Link`].
 
 mod admission;
 mod clock;
@@ -17,20 +17,26 @@ mod driver;
 mod entrance;
 mod error;
 mod files;
+mod link;
 
 mod listener;
 mod mailbox;
+mod open;
+mod options;
 mod process;
 mod running;
 mod runtime;
 mod signals;
+mod startup;
 mod transport;
 mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::broker::event::Event;
 use crate::config::Config;
+use crate::store::RecoverySummary;
 
 use admission::Admission;
 use clock::Clock;
@@ -38,17 +44,22 @@ use driver::Driver;
 use entrance::Entrance;
 use files::AccessFiles;
 use listener::Listener;
+use open::OpenedBroker;
 use running::Parts;
 use runtime::Background;
+use work::Work;
 
 pub use admission::Refusal;
 pub use driver::Core;
 pub use error::ServerError;
+pub use link::Link;
+pub use link::LinkError;
 
 pub use listener::ListenError;
 pub use listener::ListenerAddress;
 pub use running::Connections;
 pub use running::Running;
+pub use startup::Startup;
 pub use transport::tls::TlsError;
 
 /// What a WebSocket frame may have beside the largest packet: smaller packets.
@@ -68,13 +79,29 @@ impl Server {
         Self { config }
     }
 
+    /// Starts the broker: locks the data directory, opens and verifies every store, and only then listens. Blocks until all
+    /// of that is done.
+    ///
+    /// # Errors
+    /// Nothing is left open then.
+    pub fn start(self) -> Result<Running, ServerError> {
+        let clock = Clock::start();
+        let opened = open::broker(&self.config, &clock)?;
+        let OpenedBroker { broker, tools, access, recovery, took } = opened;
+        let employ = |driver: &Arc<Driver>| {
+            let refused = |source| ServerError::System { what: "threads", source };
+            Work::start(driver, tools).map_err(refused)
+        };
+        self.start_parts(clock, Box::new(broker), access, Some((recovery, took)), employ)
+    }
+
     /// Starts with a core other than the broker, that has no slow work: to try listeners and transports.
     ///
     /// # Errors
     /// Nothing is left open then.
     pub fn start_with(self, core: Box<dyn Core>) -> Result<Running, ServerError> {
-        let access = AccessFiles::open(self.config.access.clone(), random()?)?;
-        self.start_parts(Clock::start(), core, access, |_| Ok(Vec::new()))
+        let access = AccessFiles::new(self.config.access.clone(), random()?);
+        self.start_parts(Clock::start(), core, access, None, |_| Ok(Vec::new()))
     }
 
     /// Starts everything around a core: its work first, then the listeners.
@@ -83,6 +110,7 @@ impl Server {
         clock: Clock,
         core: Box<dyn Core>,
         access: AccessFiles,
+        recovery: Option<(RecoverySummary, Duration)>,
         employ: impl FnOnce(&Arc<Driver>) -> Result<Vec<std::thread::JoinHandle<()>>, ServerError>,
     ) -> Result<Running, ServerError> {
         let runtime = Background::start()?;
@@ -97,7 +125,9 @@ impl Server {
             Ok(listeners) => listeners,
             Err(error) => {
                 driver.dismiss();
-                threads.into_iter().for_each(|thread| drop(thread.join()));
+                for thread in threads {
+                    drop(thread.join());
+                }
                 return Err(error);
             }
         };
@@ -112,7 +142,8 @@ impl Server {
         };
         let entrance = Arc::new(entrance);
         entrance.driver.turn([Event::Tick]);
-        Running::start(Parts { runtime, entrance, threads, listeners, access })
+        let startup = Startup::new(&self.config, recovery, Vec::new());
+        Running::start(Parts { runtime, entrance, threads, listeners, access, startup })
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, ServerError> {

@@ -19,12 +19,16 @@ use super::driver::End;
 use super::entrance::Entrance;
 use super::error::ServerError;
 use super::files::AccessFiles;
+use super::files::AccessTexts;
+use super::link::Link;
+use super::link::LinkError;
 use super::listener::Listener;
 use super::listener::ListenerAddress;
 use super::listener::Speech;
 use super::runtime::Background;
 use super::signals::Signals;
 use super::signals::Wish;
+use super::startup::Startup;
 use crate::broker::event::Event;
 
 /// How long the core may take to stop: to say goodbye, sync and checkpoint.
@@ -42,7 +46,7 @@ pub struct Running {
     shared: Arc<Shared>,
     accepting: Vec<task::JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
-    addresses: Vec<ListenerAddress>,
+    startup: Startup,
 }
 
 /// What a server is made of.
@@ -52,6 +56,8 @@ pub(super) struct Parts {
     pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) listeners: Vec<Listener>,
     pub(super) access: AccessFiles,
+    /// Without the addresses.
+    pub(super) startup: Startup,
 }
 
 /// What tasks that run as long as the server share with it.
@@ -75,17 +81,21 @@ pub struct Connections {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("addresses", &self.startup.addresses)
+            .finish_non_exhaustive()
     }
 }
 
 impl Running {
     /// Begins to accept.
     pub(super) fn start(parts: Parts) -> Result<Self, ServerError> {
-        let Parts { runtime, entrance, threads, listeners, access } = parts;
+        let Parts { runtime, entrance, threads, listeners, access, mut startup } = parts;
         let unknown = |source| ServerError::System { what: "a listener's address", source };
         let addresses: Result<Vec<_>, _> = listeners.iter().map(Listener::address).collect();
-        let addresses = addresses.map_err(unknown).inspect_err(|_| entrance.driver.dismiss())?;
+        startup.addresses =
+            addresses.map_err(unknown).inspect_err(|_| entrance.driver.dismiss())?;
+        startup.trace();
         let speeches = listeners.iter();
         let speeches =
             speeches.map(|one| (Arc::clone(&one.name), Arc::clone(one.speech()))).collect();
@@ -95,12 +105,17 @@ impl Running {
         let driver = Arc::clone(&entrance.driver);
         runtime.spawn(async move { driver.run_alarm().await });
         runtime.spawn(Arc::clone(&shared).watch_certificates());
-        Ok(Self { runtime: Some(runtime), shared, accepting, threads, addresses })
+        Ok(Self { runtime: Some(runtime), shared, accepting, threads, startup })
     }
 
     /// Where the server listens, with the ports that it got; in the order of the configuration.
     pub fn local_addresses(&self) -> &[ListenerAddress] {
-        &self.addresses
+        &self.startup.addresses
+    }
+
+    /// What the start found, opened and promises.
+    pub const fn startup(&self) -> &Startup {
+        &self.startup
     }
 
     /// How many connections there are and were.
@@ -132,6 +147,14 @@ impl Running {
         let (ours, theirs) = tokio::io::duplex(LINK_BYTES);
         self.shared.entrance.let_link_in(Box::new(theirs))?;
         Ok(ours)
+    }
+
+    /// A client within this process. Its session is clean and ends with it; it may do without a user name.
+    ///
+    /// # Errors
+    /// `limits.connections` is reached, or the broker does not let this client id in.
+    pub async fn link(&self, client_id: &str) -> Result<Link, LinkError> {
+        Link::connect(self.connect()?, client_id).await
     }
 
     /// Runs until a signal says to end, or the server ends by itself. SIGTERM and SIGINT end it in good order, a second one
@@ -242,9 +265,9 @@ impl Shared {
     }
 
     fn reload(&self) {
-        match self.access.reload() {
-            Ok(access) => {
-                self.entrance.driver.turn([Event::AccessChanged(access)]);
+        match self.access.sound_texts() {
+            Ok(AccessTexts { passwords, acl }) => {
+                self.entrance.driver.turn([Event::AccessRead { passwords, acl }]);
                 tracing::info!("passwords and access rules read again");
             }
             Err(error) => {

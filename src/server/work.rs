@@ -112,8 +112,8 @@ impl Work {
             Output::Commit(batch) => self.writes.send(Write::Commit(batch)).is_ok(),
             Output::Truncate(truncation) => self.writes.send(Write::Truncate(truncation)).is_ok(),
             Output::Fetch { ticket, request } => self.reads.send(Read { ticket, request }).is_ok(),
-            Output::Verify { ticket, check } => {
-                let check = Box::new(move || Event::Verified { ticket, verdict: check.run() });
+            Output::Verify { ticket, job } => {
+                let check = Box::new(move || Event::Verified { ticket, verdict: job.run() });
                 self.checks.send(check).is_ok()
             }
             Output::Checkpoint(checkpoint) => self.checkpoints.send(checkpoint).is_ok(),
@@ -195,7 +195,7 @@ fn next_write(writer: &mut Writer, waiting: &Receiver<Write>) -> Option<Write> {
 
 fn checkpoint_all(driver: &Driver, mut checkpointer: Checkpointer, waiting: &Receiver<Checkpoint>) {
     while let Ok(checkpoint) = waiting.recv() {
-        driver.turn([Event::Checkpointed(checkpointer.run(checkpoint))]);
+        driver.turn([Event::Checkpointed(checkpointer.run(&checkpoint))]);
     }
 }
 

@@ -27,21 +27,21 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::version::TLS13;
 
 /// An authority, and a folder with its certificate and those it made for the server.
-pub struct Authority {
-    pub dir: tempfile::TempDir,
+pub(crate) struct Authority {
+    pub(crate) dir: tempfile::TempDir,
     certificate: Certificate,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// A certificate with its key.
-pub struct Identity {
+pub(crate) struct Identity {
     certificate: Certificate,
     key: KeyPair,
 }
 
 impl Authority {
     /// An authority that has made a certificate for the server.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "test authority");
@@ -54,12 +54,12 @@ impl Authority {
         this
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Makes the server a new certificate. Returns what clients will see.
-    pub fn replace_server(&self) -> CertificateDer<'static> {
+    pub(crate) fn replace_server(&self) -> CertificateDer<'static> {
         let Identity { certificate, key } = self.make("server", &[]);
         fs::write(self.path("server.pem"), certificate.pem()).unwrap();
         fs::write(self.path("server.key"), key.serialize_pem()).unwrap();
@@ -67,7 +67,7 @@ impl Authority {
     }
 
     /// A certificate with a common name, and alternative names beside `localhost`.
-    pub fn make(&self, name: &str, alternatives: &[SanType]) -> Identity {
+    pub(crate) fn make(&self, name: &str, alternatives: &[SanType]) -> Identity {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names = alternatives.to_vec();
@@ -80,7 +80,7 @@ impl Authority {
     }
 
     /// What the listener is told.
-    pub fn listener(&self, asks: ClientCertificate, from: UserFromCertificate) -> Tls {
+    pub(crate) fn listener(&self, asks: ClientCertificate, from: UserFromCertificate) -> Tls {
         Tls {
             certificate: self.path("server.pem"),
             key: self.path("server.key"),
@@ -92,12 +92,12 @@ impl Authority {
     }
 
     /// A client that believes this authority.
-    pub fn client(&self, identity: Option<&Identity>) -> TlsConnector {
+    pub(crate) fn client(&self, identity: Option<&Identity>) -> TlsConnector {
         self.client_of(&[&TLS13], identity)
     }
 
     /// A client that speaks these versions only.
-    pub fn client_of(
+    pub(crate) fn client_of(
         &self,
         versions: &[&'static SupportedProtocolVersion],
         identity: Option<&Identity>,
@@ -120,6 +120,6 @@ impl Authority {
 }
 
 /// Breaks a file.
-pub fn spoil(path: &Path) {
+pub(crate) fn spoil(path: &Path) {
     fs::write(path, "-----BEGIN CERTIFICATE-----\nnot really\n").unwrap();
 }

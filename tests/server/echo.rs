@@ -27,7 +27,7 @@ use tokio::time;
 
 /// What the core saw.
 #[derive(Debug)]
-pub enum Seen {
+pub(crate) enum Seen {
     Opened(Origin),
     Received(usize),
     Drained(usize),
@@ -36,7 +36,7 @@ pub enum Seen {
 
 /// See the module. The words: `close` closes after it was sent back, `pause` pauses, and whatever comes then is left where
 /// it is until the alarm goes off and everything is handed in again, `flood` sends 16 MiB, `hang up` sends 16 MiB and closes.
-pub struct Echo {
+pub(crate) struct Echo {
     outputs: VecDeque<Output>,
     seen: mpsc::UnboundedSender<Seen>,
     connections: BTreeSet<ConnectionId>,
@@ -46,7 +46,7 @@ pub struct Echo {
 const FLOOD_BYTES: usize = 16 << 20;
 
 impl Echo {
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Seen>) {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Seen>) {
         let (seen, saw) = mpsc::unbounded_channel();
         let (outputs, connections) = (VecDeque::new(), BTreeSet::new());
         (Self { outputs, seen, connections, paused: None }, saw)
@@ -110,7 +110,7 @@ impl Core for Echo {
                 }
                 self.outputs.push_back(Output::Stopped);
             }
-            Event::AccessChanged(_) => {}
+            Event::AccessRead { .. } => {}
             other => panic!("no slow work, no {other:?}"),
         }
     }
@@ -125,13 +125,13 @@ impl Core for Echo {
 }
 
 /// A server with an echo behind it.
-pub struct Fixture {
-    pub running: Running,
-    pub seen: mpsc::UnboundedReceiver<Seen>,
+pub(crate) struct Fixture {
+    pub(crate) running: Running,
+    pub(crate) seen: mpsc::UnboundedReceiver<Seen>,
 }
 
 /// A listener of TCP on a free port of this machine.
-pub fn listener(name: &str) -> Listener {
+pub(crate) fn listener(name: &str) -> Listener {
     Listener {
         name: name.to_owned(),
         endpoint: Endpoint::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))),
@@ -143,30 +143,30 @@ pub fn listener(name: &str) -> Listener {
 }
 
 /// The default configuration, with this listener.
-pub fn config(listener: Listener) -> Config {
+pub(crate) fn config(listener: Listener) -> Config {
     Config { listeners: vec![listener], ..Config::default() }
 }
 
 impl Fixture {
-    pub fn start(config: Config) -> Self {
+    pub(crate) fn start(config: Config) -> Self {
         let (echo, seen) = Echo::new();
         Self { running: Server::new(config).start_with(Box::new(echo)).unwrap(), seen }
     }
 
     /// Where the listener of this number listens.
-    pub fn address(&self, listener: usize) -> SocketAddr {
+    pub(crate) fn address(&self, listener: usize) -> SocketAddr {
         match &self.running.local_addresses()[listener].endpoint {
             Endpoint::Tcp(address) => *address,
             Endpoint::Unix(path) => panic!("{} is no address", path.display()),
         }
     }
 
-    pub async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         within(TcpStream::connect(self.address(0))).await.unwrap()
     }
 
     /// The next thing that the core saw and `pick` wants.
-    pub async fn saw<T>(&mut self, pick: impl Fn(Seen) -> Option<T>) -> T {
+    pub(crate) async fn saw<T>(&mut self, pick: impl Fn(Seen) -> Option<T>) -> T {
         loop {
             if let Some(picked) = pick(within(self.seen.recv()).await.unwrap()) {
                 return picked;
@@ -174,36 +174,36 @@ impl Fixture {
         }
     }
 
-    pub async fn saw_opened(&mut self) -> Origin {
+    pub(crate) async fn saw_opened(&mut self) -> Origin {
         self.saw(|seen| if let Seen::Opened(origin) = seen { Some(origin) } else { None }).await
     }
 
-    pub async fn saw_closed(&mut self) -> ConnectionId {
+    pub(crate) async fn saw_closed(&mut self) -> ConnectionId {
         self.saw(|seen| if let Seen::Closed(connection) = seen { Some(connection) } else { None })
             .await
     }
 }
 
 /// What should happen soon.
-pub async fn within<F: Future>(future: F) -> F::Output {
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     time::timeout(Duration::from_secs(20), future).await.expect("in time")
 }
 
 /// Sends bytes and expects them back.
-pub async fn echoed(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), bytes: &[u8]) {
+pub(crate) async fn echoed(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), bytes: &[u8]) {
     within(stream.write_all(bytes)).await.unwrap();
     expect(stream, bytes).await;
 }
 
 /// Expects bytes.
-pub async fn expect(stream: &mut (impl AsyncReadExt + Unpin), bytes: &[u8]) {
+pub(crate) async fn expect(stream: &mut (impl AsyncReadExt + Unpin), bytes: &[u8]) {
     let mut back = vec![0; bytes.len()];
     within(stream.read_exact(&mut back)).await.unwrap();
     assert!(back == bytes, "{} other bytes", back.len());
 }
 
 /// Expects the end of the stream, orderly or not.
-pub async fn expect_end(stream: &mut (impl AsyncReadExt + Unpin)) {
+pub(crate) async fn expect_end(stream: &mut (impl AsyncReadExt + Unpin)) {
     let read = within(stream.read(&mut [0; 16])).await;
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
 }

@@ -58,7 +58,7 @@ async fn a_link_needs_no_socket_and_no_user() {
     let mut link = fixture.running.connect().unwrap();
     let Origin { listener, anonymous, .. } = fixture.saw_opened().await;
     assert_eq!((&*listener, anonymous), ("link", true));
-    echoed(&mut link, &[7; 200_000][..60_000]).await;
+    echoed(&mut link, &vec![7; 60_000]).await;
     drop(link);
     fixture.saw_closed().await;
 }

@@ -68,7 +68,7 @@ async fn closing_sends_everything_first_even_if_the_peer_still_sends() {
     let mut stream = fixture.connect().await;
     within(stream.write_all(b"close")).await.unwrap();
     fixture.saw_closed().await;
-    within(stream.write_all(&[0; 100_000])).await.unwrap();
+    within(stream.write_all(&vec![0; 100_000])).await.unwrap();
     expect(&mut stream, b"close").await;
     assert_eq!(within(stream.read(&mut [0; 16])).await.unwrap(), 0, "an orderly end");
 }

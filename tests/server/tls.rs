@@ -66,7 +66,7 @@ async fn both_versions_carry_bytes() {
     for version in [&TLS12, &TLS13] {
         let client = authority.client_of(&[version], None);
         let mut stream = connect(&fixture, client).await.unwrap();
-        echoed(&mut stream, &[1; 50_000]).await;
+        echoed(&mut stream, &vec![1; 50_000]).await;
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"close").await.unwrap();
         expect(&mut stream, b"close").await;
         let end = within(tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1])).await;

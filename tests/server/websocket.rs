@@ -206,7 +206,7 @@ async fn a_websocket_within_tls() {
     let name = ServerName::try_from("localhost").unwrap();
     let connector = authority.client(Some(&identity));
     let secure = within(connector.connect(name, fixture.connect().await)).await.unwrap();
-    let mut stream = shake(secure, "/mqtt", Some("mqtt")).await.unwrap().0;
+    let mut stream = Box::pin(shake(secure, "/mqtt", Some("mqtt"))).await.unwrap().0;
     let sent = vec![9; 300_000];
     within(stream.send(Message::binary(sent.clone()))).await.unwrap();
     assert!(bytes(&mut stream, sent.len()).await == sent);

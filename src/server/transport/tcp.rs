@@ -16,11 +16,11 @@ use tokio::net::TcpStream;
 /// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`).
 pub(super) const BACKLOG: i32 = 4_096;
 /// A connection that is silent for this long is probed by the system.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_AFTER: Duration = Duration::from_mins(1);
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 const PROBES: u32 = 5;
 /// Sent bytes that are not acknowledged for this long end the connection.
-const USER_TIMEOUT: Duration = Duration::from_secs(300);
+const USER_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Listens on an address; port 0 takes a free one. Has to be called in a tokio runtime.
 ///

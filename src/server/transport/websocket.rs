@@ -69,6 +69,7 @@ impl WebSocket {
         path: &str,
         frame_bytes_max: u64,
     ) -> Result<Self, Box<tungstenite::Error>> {
+        #[expect(clippy::result_large_err, reason = "the handshake wants it so")]
         let answer = |request: &Request, response: Response| answer(path, request, response);
         let config = WebSocketConfig::default().read_buffer_size(0).write_buffer_size(0);
         let stream =
