@@ -50,7 +50,12 @@ impl Broker {
         self.acknowledged(slot, client, outcome);
     }
 
-    fn acknowledged(&mut self, slot: usize, client: ClientRef, outcome: Result<Acknowledged, Unexpected>) {
+    fn acknowledged(
+        &mut self,
+        slot: usize,
+        client: ClientRef,
+        outcome: Result<Acknowledged, Unexpected>,
+    ) {
         match outcome {
             Ok(_) => {
                 self.progress_lags(client);
@@ -67,10 +72,18 @@ impl Broker {
     /// client may have lost our PUBCOMP [MQTT-4.3.3-11].
     pub(super) fn handle_pubrel(&mut self, slot: usize, ack: &Ack) {
         let Some(client_id) = self.client_id_of(slot) else { return };
-        let taken = self.store.state().session(&client_id).is_some_and(|session| session.inbound.contains_key(&ack.packet_id));
+        let taken = self
+            .store
+            .state()
+            .session(&client_id)
+            .is_some_and(|session| session.inbound.contains_key(&ack.packet_id));
         if !taken {
             let reason = ReasonCode::PacketIdentifierNotFound;
-            return self.send_after(slot, self.store.next_offset(), Packet::Pubcomp(Ack::with_reason(ack.packet_id, reason)));
+            return self.send_after(
+                slot,
+                self.store.next_offset(),
+                Packet::Pubcomp(Ack::with_reason(ack.packet_id, reason)),
+            );
         }
         let offset = self.store.put(self.now, Row::Inbound(client_id.clone(), ack.packet_id, None));
         let after = self.gate(&client_id, offset);

@@ -7,7 +7,6 @@ use crate::broker::event::Output;
 use crate::mqtt::Connack;
 use crate::mqtt::Disconnect;
 use crate::mqtt::Packet;
-use crate::mqtt::ProtocolVersion;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
@@ -20,8 +19,12 @@ impl Broker {
         tracing::info!(connection = %connection.id, peer = %connection.origin.peer, %violation, "protocol error");
         match &connection.phase {
             Phase::New => self.violated_before_connect(slot, violation),
-            Phase::Connecting(_) => self.refuse_connect(slot, violation.reason_code(), Some(violation.text())),
-            Phase::Connected(_) => self.disconnect(slot, violation.reason_code(), Some(violation.text())),
+            Phase::Connecting(_) => {
+                self.refuse_connect(slot, violation.reason_code(), Some(violation.text()))
+            }
+            Phase::Connected(_) => {
+                self.disconnect(slot, violation.reason_code(), Some(violation.text()))
+            }
             Phase::Closing => {}
         }
     }
@@ -33,7 +36,9 @@ impl Broker {
         let version = violation.connack_version().or_else(|| connection.decoder.version());
         let answer = match (version, violation) {
             (Some(version), _) if version.is_v5() => Some(version),
-            (Some(version), Violation::ClientIdEmpty | Violation::ProtocolLevelTooLow) => Some(version),
+            (Some(version), Violation::ClientIdEmpty | Violation::ProtocolLevelTooLow) => {
+                Some(version)
+            }
             (Some(_) | None, _) => None,
         };
         if let Some(version) = answer {
@@ -45,7 +50,12 @@ impl Broker {
     }
 
     /// A negative CONNACK, and the end [MQTT-3.2.2-7].
-    pub(super) fn refuse_connect(&mut self, slot: usize, reason: ReasonCode, text: Option<&'static str>) {
+    pub(super) fn refuse_connect(
+        &mut self,
+        slot: usize,
+        reason: ReasonCode,
+        text: Option<&'static str>,
+    ) {
         let Some(connection) = self.connections.get(slot) else { return };
         tracing::info!(connection = %connection.id, peer = %connection.origin.peer, %reason, "connect refused");
         let mut connack = Connack::new(reason);
@@ -61,7 +71,12 @@ impl Broker {
     }
 
     /// DISCONNECT where the version has it, and the end [MQTT-3.14.4-2]. The session goes its way as after a cut.
-    pub(super) fn disconnect(&mut self, slot: usize, reason: ReasonCode, text: Option<&'static str>) {
+    pub(super) fn disconnect(
+        &mut self,
+        slot: usize,
+        reason: ReasonCode,
+        text: Option<&'static str>,
+    ) {
         let Some(connection) = self.connections.get(slot) else { return };
         if connection.version().is_v5() {
             let mut disconnect = Disconnect::new(reason);
@@ -119,7 +134,11 @@ impl Broker {
                 self.stats.connects_refused += 1;
                 self.close(slot);
             }
-            Some(Phase::Connecting(_)) => self.refuse_connect(slot, ReasonCode::NotAuthorized, Some("the authentication took too long")),
+            Some(Phase::Connecting(_)) => self.refuse_connect(
+                slot,
+                ReasonCode::NotAuthorized,
+                Some("the authentication took too long"),
+            ),
             Some(Phase::Connected(_) | Phase::Closing) | None => {}
         }
     }
@@ -128,19 +147,22 @@ impl Broker {
     pub(super) fn check_keep_alive(&mut self, id: ConnectionId) {
         let Some(slot) = self.connection_slots.get(&id).copied() else { return };
         let Some(connection) = self.connections.get(slot) else { return };
-        let Some(silence_max) = connection.connected().and_then(|connected| connected.limits.silence_max()) else { return };
+        let Some(silence_max) =
+            connection.connected().and_then(|connected| connected.limits.silence_max())
+        else {
+            return;
+        };
         // What it sent while we did not read does not count as silence.
-        let deadline = if connection.paused { self.now + silence_max } else { connection.last_received + silence_max };
+        let deadline = if connection.paused {
+            self.now + silence_max
+        } else {
+            connection.last_received + silence_max
+        };
         if self.now < deadline {
             self.timers.set(deadline, crate::broker::Timer::KeepAlive(id));
         } else {
             tracing::info!(connection = %id, "nothing received within one and a half times the keep alive");
             self.disconnect(slot, ReasonCode::KeepAliveTimeout, None);
         }
-    }
-
-    /// The version that a connection speaks.
-    pub(super) fn version_of(&self, slot: usize) -> ProtocolVersion {
-        self.connections.get(slot).map_or(ProtocolVersion::V3_1_1, crate::broker::connection::Connection::version)
     }
 }

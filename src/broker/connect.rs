@@ -27,7 +27,9 @@ use crate::mqtt::Violation;
 
 impl Broker {
     pub(super) fn handle_connect(&mut self, slot: usize, connect: Connect) {
-        let packet_size_max = connect.maximum_packet_size.map_or(usize::MAX, |size| usize::try_from(size.get()).unwrap_or(usize::MAX));
+        let packet_size_max = connect
+            .maximum_packet_size
+            .map_or(usize::MAX, |size| usize::try_from(size.get()).unwrap_or(usize::MAX));
         let nonce = self.random.bytes();
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.outbox.set_client(connect.version, packet_size_max);
@@ -43,21 +45,31 @@ impl Broker {
         };
         let step = self.access.begin(&request);
         let refused = connect.client_id.len() > self.options.client_id_bytes_max;
-        connection.phase = Phase::Connecting(Box::new(Connecting { connect, ticket: None, exchange: None }));
+        connection.phase =
+            Phase::Connecting(Box::new(Connecting { connect, ticket: None, exchange: None }));
         if refused {
-            return self.refuse_connect(slot, ReasonCode::ClientIdentifierNotValid, Some("the client identifier is too long"));
+            return self.refuse_connect(
+                slot,
+                ReasonCode::ClientIdentifierNotValid,
+                Some("the client identifier is too long"),
+            );
         }
         self.go_on_connecting(slot, step);
     }
 
     /// AUTH between CONNECT and CONNACK.
     pub(super) fn handle_connect_auth(&mut self, slot: usize, auth: &Auth) {
-        let Some(Phase::Connecting(connecting)) = self.connections.get_mut(slot).map(|connection| &mut connection.phase) else { return };
+        let Some(Phase::Connecting(connecting)) =
+            self.connections.get_mut(slot).map(|connection| &mut connection.phase)
+        else {
+            return;
+        };
         let exchange = connecting.exchange.take();
         let method = connecting.connect.authentication_method.clone();
         match checked_auth(auth, ReasonCode::ContinueAuthentication, method.as_ref(), exchange) {
             Ok((exchange, method)) => {
-                let step = self.access.authenticate(exchange, &method, auth.authentication_data.as_ref());
+                let step =
+                    self.access.authenticate(exchange, &method, auth.authentication_data.as_ref());
                 self.go_on_connecting(slot, step);
             }
             Err(violation) => self.violated(slot, violation),
@@ -68,7 +80,11 @@ impl Broker {
         let Some(Awaited::Password(id)) = self.tickets.remove(&ticket) else { return };
         let step = self.access.verified(verdict, self.now);
         let Some(slot) = self.connection_slots.get(&id).copied() else { return };
-        let Some(Phase::Connecting(connecting)) = self.connections.get_mut(slot).map(|connection| &mut connection.phase) else { return };
+        let Some(Phase::Connecting(connecting)) =
+            self.connections.get_mut(slot).map(|connection| &mut connection.phase)
+        else {
+            return;
+        };
         connecting.ticket = None;
         self.go_on_connecting(slot, step);
         self.resume(slot);
@@ -79,15 +95,23 @@ impl Broker {
             Step::Accept(accepted) => self.accept_connect(slot, accepted),
             Step::Refuse(refusal) => self.refuse_for(slot, refusal),
             Step::Verify(job) => {
-                let Some(id) = self.connections.get(slot).map(|connection| connection.id) else { return };
+                let Some(id) = self.connections.get(slot).map(|connection| connection.id) else {
+                    return;
+                };
                 let ticket = self.ticket(Awaited::Password(id));
-                if let Some(Phase::Connecting(connecting)) = self.connections.get_mut(slot).map(|connection| &mut connection.phase) {
+                if let Some(Phase::Connecting(connecting)) =
+                    self.connections.get_mut(slot).map(|connection| &mut connection.phase)
+                {
                     connecting.ticket = Some(ticket);
                 }
                 self.outputs.push_back(Output::Verify { ticket, job });
             }
             Step::Continue { exchange, data } => {
-                let Some(Phase::Connecting(connecting)) = self.connections.get_mut(slot).map(|connection| &mut connection.phase) else { return };
+                let Some(Phase::Connecting(connecting)) =
+                    self.connections.get_mut(slot).map(|connection| &mut connection.phase)
+                else {
+                    return;
+                };
                 connecting.exchange = Some(exchange);
                 let method = connecting.connect.authentication_method.clone().unwrap_or_default();
                 self.send(slot, &challenge(method, data));
@@ -104,7 +128,10 @@ impl Broker {
     fn accept_connect(&mut self, slot: usize, accepted: Accepted) {
         let assigned = self.new_client_id();
         let Some(connection) = self.connections.get_mut(slot) else { return };
-        let Phase::Connecting(connecting) = std::mem::replace(&mut connection.phase, Phase::New) else { return };
+        let Phase::Connecting(connecting) = std::mem::replace(&mut connection.phase, Phase::New)
+        else {
+            return;
+        };
         let connect = connecting.connect;
         let given = ClientId::try_from(connect.client_id.clone()).ok().filter(|id| !id.is_empty());
         let identity = Identity {
@@ -127,16 +154,27 @@ impl Broker {
         self.attach(slot, &connect, identity, grants, assigned, accepted.data);
     }
 
-    fn refuses_connect(&self, connect: &Connect, identity: &Identity, grants: &crate::access::Grants) -> Option<(ReasonCode, &'static str)> {
+    fn refuses_connect(
+        &self,
+        connect: &Connect,
+        identity: &Identity,
+        grants: &crate::access::Grants,
+    ) -> Option<(ReasonCode, &'static str)> {
         if let Some(will) = &connect.will {
             let action = Action::Publish { topic: &will.topic, retain: will.retain, qos: will.qos };
-            if will.topic.starts_with('$') || will.topic.split('/').count() > self.options.topic_levels_max {
-                return Some((ReasonCode::TopicNameInvalid, "the will's topic is not one that clients publish to"));
+            if will.topic.starts_with('$')
+                || will.topic.split('/').count() > self.options.topic_levels_max
+            {
+                return Some((
+                    ReasonCode::TopicNameInvalid,
+                    "the will's topic is not one that clients publish to",
+                ));
             }
             if !grants.may(action).allowed {
                 return Some((ReasonCode::NotAuthorized, "the will may not be published"));
             }
-            let text = self.options.check_payload_format && will.properties.payload_format_indicator == Some(true);
+            let text = self.options.check_payload_format
+                && will.properties.payload_format_indicator == Some(true);
             if text && simdutf8::basic::from_utf8(&will.payload).is_err() {
                 return Some((ReasonCode::PayloadFormatInvalid, "the will's payload is not UTF-8"));
             }
@@ -156,7 +194,11 @@ impl Broker {
     fn new_client_id(&mut self) -> ClientId {
         loop {
             let random: [u8; 16] = self.random.bytes();
-            let digits: String = random.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect();
+            let digits: String = random
+                .iter()
+                .flat_map(|byte| [byte >> 4, byte & 15])
+                .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+                .collect();
             if let Ok(id) = ClientId::try_from(format!("tidelog-{digits}"))
                 && self.store.state().session(&id).is_none()
             {
@@ -210,7 +252,9 @@ pub(super) fn checked_auth(
     method: Option<&Text>,
     exchange: Option<Exchange>,
 ) -> Result<(Exchange, Text), Violation> {
-    let (Some(method), Some(exchange)) = (method, exchange) else { return Err(Violation::AuthUnexpected) };
+    let (Some(method), Some(exchange)) = (method, exchange) else {
+        return Err(Violation::AuthUnexpected);
+    };
     if auth.authentication_method.as_ref() != Some(method) {
         return Err(Violation::AuthMethodChanged);
     }

@@ -76,7 +76,13 @@ pub(super) struct Connected {
 
 impl Connection {
     /// A connection of which nothing is known yet.
-    pub(super) fn new(id: ConnectionId, origin: Origin, decoder: Decoder, output_limit: usize, now: Timestamp) -> Self {
+    pub(super) fn new(
+        id: ConnectionId,
+        origin: Origin,
+        decoder: Decoder,
+        output_limit: usize,
+        now: Timestamp,
+    ) -> Self {
         Self {
             id,
             origin,

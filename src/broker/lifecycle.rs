@@ -82,7 +82,8 @@ impl Broker {
             self.end_session(&client_id);
         }
         let limits = Limits::negotiate(connect, &self.options.session);
-        let session_present = self.store.state().session(&client_id).is_some_and(|session| session.session.is_some());
+        let session_present =
+            self.store.state().session(&client_id).is_some_and(|session| session.session.is_some());
         self.cancel_will(&client_id);
         let row = self.session_row(&client_id, identity.user_name.clone(), &limits);
         let mut after = self.store.put(self.now, Row::Session(client_id.clone(), Some(row)));
@@ -96,8 +97,10 @@ impl Broker {
         let after = will.map_or(after, |will| will.next().max(after));
         self.enter_subscriptions(client, &client_id);
         let silence_max = limits.silence_max();
-        let connack = self.connack(connect, &limits, session_present, assigned, authentication_data);
-        let open = self.store.state().session(&client_id).map_or(0, |session| session.inbound.len());
+        let connack =
+            self.connack(connect, &limits, session_present, assigned, authentication_data);
+        let open =
+            self.store.state().session(&client_id).map_or(0, |session| session.inbound.len());
         let connected = Connected {
             client: client.index(),
             user: identity.user_name,
@@ -121,7 +124,8 @@ impl Broker {
     }
 
     fn session_row(&self, client_id: &ClientId, user: Option<Text>, limits: &Limits) -> SessionRow {
-        let known = self.store.state().session(client_id).and_then(|session| session.session.as_ref());
+        let known =
+            self.store.state().session(client_id).and_then(|session| session.session.as_ref());
         SessionRow {
             user,
             version: limits.version,
@@ -133,7 +137,13 @@ impl Broker {
     }
 
     /// The runtime of a session, standing where its progress says.
-    fn insert_client(&mut self, slot: usize, client_id: &ClientId, limits: &Limits, session_present: bool) -> ClientRef {
+    fn insert_client(
+        &mut self,
+        slot: usize,
+        client_id: &ClientId,
+        limits: &Limits,
+        session_present: bool,
+    ) -> ClientRef {
         let next_offset = self.store.next_offset();
         let recorded = self.is_recorded(client_id);
         let session = self.store.state().session(client_id);
@@ -141,7 +151,11 @@ impl Broker {
         let runs = session.filter(|_| session_present).map(runs_left).unwrap_or_default();
         let assigned_waiting = session.map_or(0, |session| session.assigned.len());
         self.epoch += 1;
-        let mode = if session_present { Mode::Behind(Behind::at(progress.position, next_offset)) } else { Mode::Live };
+        let mode = if session_present {
+            Mode::Behind(Behind::at(progress.position, next_offset))
+        } else {
+            Mode::Live
+        };
         let client = Client {
             id: client_id.clone(),
             epoch: self.epoch,
@@ -152,8 +166,15 @@ impl Broker {
             runs_done: progress.runs_done,
             dup_below: progress.sent_limit,
             connected_at: next_offset,
-            resumed: Resumed { acked: progress.acked.iter().collect(), received: progress.received.iter().collect() },
-            reserved: if recorded { Reserved { limit: progress.sent_limit, pending: None } } else { Reserved::UNLIMITED },
+            resumed: Resumed {
+                acked: progress.acked.iter().collect(),
+                received: progress.received.iter().collect(),
+            },
+            reserved: if recorded {
+                Reserved { limit: progress.sent_limit, pending: None }
+            } else {
+                Reserved::UNLIMITED
+            },
             assigned_numbers: std::collections::BTreeMap::new(),
             assigned_after: next_offset,
             assigned_waiting,
@@ -183,7 +204,8 @@ impl Broker {
     fn open_grants(&self, client_id: &ClientId) -> Vec<(Text, Grant)> {
         let session = self.store.state().session(client_id);
         let rows = session.into_iter().flat_map(|session| session.subscriptions.iter());
-        rows.filter_map(|(filter, row)| Some((filter.clone(), grant_of(row.open_span()?)))).collect()
+        rows.filter_map(|(filter, row)| Some((filter.clone(), grant_of(row.open_span()?))))
+            .collect()
     }
 
     fn connack(
@@ -202,7 +224,8 @@ impl Broker {
             connack.authentication_method.clone_from(&connect.authentication_method);
             connack.authentication_data = authentication_data;
             if connect.request_response_information {
-                connack.response_information = Text::try_from(format!("response/{}", connect.client_id)).ok();
+                connack.response_information =
+                    Text::try_from(format!("response/{}", connect.client_id)).ok();
             }
         }
         connack
@@ -210,8 +233,14 @@ impl Broker {
 
     /// Ends the connection that a client id has now [MQTT-3.1.4-3].
     fn take_over(&mut self, client_id: &ClientId, clean_start: bool) {
-        let Some(client) = self.client_slots.get(client_id).and_then(|index| self.client_ref(*index)) else { return };
-        let Some(slot) = self.clients.get(client.index()).map(|known| known.connection) else { return };
+        let Some(client) =
+            self.client_slots.get(client_id).and_then(|index| self.client_ref(*index))
+        else {
+            return;
+        };
+        let Some(slot) = self.clients.get(client.index()).map(|known| known.connection) else {
+            return;
+        };
         self.stats.take_overs += 1;
         tracing::info!(client = %client_id, "the session is taken over by a new connection");
         if clean_start {
@@ -224,7 +253,11 @@ impl Broker {
     /// DISCONNECT from the client: it may change when its session ends, and whether its will is published.
     pub(super) fn handle_disconnect(&mut self, slot: usize, disconnect: &Disconnect) {
         let Some(client) = self.client_at(slot) else { return };
-        let Some(connected) = self.connections.get_mut(slot).and_then(|connection| connection.connected_mut()) else { return };
+        let Some(connected) =
+            self.connections.get_mut(slot).and_then(|connection| connection.connected_mut())
+        else {
+            return;
+        };
         if let Some(expiry) = disconnect.session_expiry_interval {
             if connected.limits.session_expiry == 0 && expiry > 0 {
                 return self.violated(slot, Violation::SessionExpiryRaisedFromZero);
@@ -238,11 +271,19 @@ impl Broker {
 
     /// Unbinds a session from its connection. `with_will`: the client did not say goodbye.
     pub(super) fn detach(&mut self, client: ClientRef, with_will: bool) {
-        let Some(known) = self.clients.get(client.index()).filter(|known| known.epoch == client.epoch) else { return };
+        let Some(known) =
+            self.clients.get(client.index()).filter(|known| known.epoch == client.epoch)
+        else {
+            return;
+        };
         let client_id = known.id.clone();
         let groups = known.groups.clone();
         let slot = known.connection;
-        let expiry = self.connections.get(slot).and_then(|connection| connection.connected()).map_or(0, |connected| connected.limits.session_expiry);
+        let expiry = self
+            .connections
+            .get(slot)
+            .and_then(|connection| connection.connected())
+            .map_or(0, |connected| connected.limits.session_expiry);
         self.put_progress(client, false);
         for (filter, _) in self.open_grants(&client_id) {
             if !is_shared(&filter) {
@@ -258,7 +299,11 @@ impl Broker {
             connection.phase = Phase::New;
         }
         self.leave_session(&client_id, expiry);
-        if with_will { self.will_of_lost(&client_id, expiry) } else { self.cancel_will(&client_id) }
+        if with_will {
+            self.will_of_lost(&client_id, expiry)
+        } else {
+            self.cancel_will(&client_id)
+        }
         if expiry == 0 {
             self.end_session(&client_id);
         }
@@ -268,16 +313,28 @@ impl Broker {
     fn leave_session(&mut self, client_id: &ClientId, expiry: u32) {
         let row = self.store.state().session(client_id).and_then(|session| session.session.clone());
         let Some(row) = row else { return };
-        let row = SessionRow { connected: false, disconnected_at: self.now, expiry_interval: expiry, ..row };
+        let row = SessionRow {
+            connected: false,
+            disconnected_at: self.now,
+            expiry_interval: expiry,
+            ..row
+        };
         self.store.put(self.now, Row::Session(client_id.clone(), Some(row)));
         if expiry > 0 && expiry < u32::MAX {
-            self.timers.set(self.now + Duration::from_secs(u64::from(expiry)), Timer::SessionExpiry(client_id.clone()));
+            self.timers.set(
+                self.now + Duration::from_secs(u64::from(expiry)),
+                Timer::SessionExpiry(client_id.clone()),
+            );
         }
     }
 
     /// Ends a session whose time has come, if nobody came back.
     pub(super) fn session_expiry_due(&mut self, client_id: &ClientId) {
-        let Some(row) = self.store.state().session(client_id).and_then(|session| session.session.as_ref()) else { return };
+        let Some(row) =
+            self.store.state().session(client_id).and_then(|session| session.session.as_ref())
+        else {
+            return;
+        };
         if row.connected || row.expiry_interval == u32::MAX {
             return;
         }
@@ -292,7 +349,8 @@ impl Broker {
     pub(super) fn end_session(&mut self, client_id: &ClientId) {
         self.fire_will_now(client_id);
         let Some(session) = self.store.state().session(client_id) else { return };
-        let shared: Vec<GroupKey> = session.subscriptions.keys().filter_map(|filter| group_key(filter)).collect();
+        let shared: Vec<GroupKey> =
+            session.subscriptions.keys().filter_map(|filter| group_key(filter)).collect();
         self.store.put(self.now, Row::Session(client_id.clone(), None));
         for key in shared {
             self.leave_group(&key, client_id);
@@ -332,7 +390,11 @@ impl Broker {
     }
 
     fn disconnect_all(&mut self) {
-        let reason = if self.options.server_reference.is_some() { ReasonCode::UseAnotherServer } else { ReasonCode::ServerShuttingDown };
+        let reason = if self.options.server_reference.is_some() {
+            ReasonCode::UseAnotherServer
+        } else {
+            ReasonCode::ServerShuttingDown
+        };
         let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             if self.client_at(slot).is_some() {

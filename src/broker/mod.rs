@@ -182,7 +182,7 @@ enum Awaited {
     /// A chunk of the log in which retention counts what a session loses.
     Retention,
     /// A retained message that is to be carried forward.
-    Carry(Offset),
+    Carry,
 }
 
 /// Turns that one event may take, so that clients far behind do not hold up the others.
@@ -204,7 +204,9 @@ impl Broker {
             Event::Verified { ticket, verdict } => self.handle_verified(ticket, verdict),
             Event::Checkpointed(result) => self.handle_checkpointed(result),
             Event::Truncated(result) => self.handle_truncated(result),
-            Event::AccessRead { passwords, acl } => self.handle_access_read(passwords.as_deref(), acl.as_deref()),
+            Event::AccessRead { passwords, acl } => {
+                self.handle_access_read(passwords.as_deref(), acl.as_deref())
+            }
             Event::Tick => {}
             Event::Stop => self.handle_stop(),
         }
@@ -283,7 +285,11 @@ impl Broker {
 
     /// Gives a client that is behind a turn, unless it has one coming.
     fn queue_turn(&mut self, client: ClientRef) {
-        let Some(known) = self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch) else { return };
+        let Some(known) =
+            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)
+        else {
+            return;
+        };
         if !known.turn_queued && !known.is_live() {
             known.turn_queued = true;
             self.turns.push_back(Turn::Client(client));

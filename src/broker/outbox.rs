@@ -65,7 +65,11 @@ impl Outbox {
     }
 
     fn encode(&mut self, packet: &Packet) {
-        packet.encode_within(self.version, self.packet_size_max, &mut self.ready);
+        if let Err(error) =
+            packet.encode_within(self.version, self.packet_size_max, &mut self.ready)
+        {
+            tracing::debug!(packet = %packet.packet_type(), %error, "not sent");
+        }
     }
 
     /// Queues a packet until everything below `after` is durable.

@@ -28,7 +28,10 @@ impl Random {
     pub(super) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         for chunk in bytes.chunks_mut(32) {
-            let digest = Sha256::new().chain_update(self.seed).chain_update(self.block.to_le_bytes()).finalize();
+            let digest = Sha256::new()
+                .chain_update(self.seed)
+                .chain_update(self.block.to_le_bytes())
+                .finalize();
             self.block += 1;
             for (byte, random) in chunk.iter_mut().zip(digest) {
                 *byte = random;

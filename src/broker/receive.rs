@@ -14,15 +14,21 @@ use crate::commitlog::Offset;
 use crate::mqtt::Decoder;
 use crate::mqtt::Incoming;
 use crate::mqtt::Packet;
-use crate::mqtt::Role;
 use crate::mqtt::Violation;
 
 impl Broker {
     pub(super) fn handle_opened(&mut self, id: ConnectionId, origin: Origin) {
-        let decoder = Decoder::new(Role::Server)
-            .with_connect_size_max(self.options.connect_size_max)
-            .with_packet_size_max(self.options.session.packet_size_max);
-        let slot = self.connections.insert(Connection::new(id, origin, decoder, self.options.output_bytes_max, self.now));
+        let decoder = Decoder::for_server(
+            self.options.connect_size_max,
+            self.options.session.packet_size_max,
+        );
+        let slot = self.connections.insert(Connection::new(
+            id,
+            origin,
+            decoder,
+            self.options.output_bytes_max,
+            self.now,
+        ));
         self.connection_slots.insert(id, slot);
         self.stats.connections_opened += 1;
         self.timers.set(self.now + self.options.connect_timeout, Timer::Connect(id));
@@ -55,12 +61,15 @@ impl Broker {
 
     /// Whether another packet may be taken from the connection now; if not, it is paused.
     fn takes_input(&mut self, slot: usize) -> bool {
-        let busy = self.store.pending_bytes() >= self.options.pending_bytes_max || self.stopping.has_begun();
+        let busy = self.store.pending_bytes() >= self.options.pending_bytes_max
+            || self.stopping.has_begun();
         let Some(connection) = self.connections.get_mut(slot) else { return false };
         let waits = match &connection.phase {
             Phase::New => false,
             Phase::Connecting(connecting) => connecting.ticket.is_some(),
-            Phase::Connected(_) => busy || connection.outbox.held() >= 2 * self.options.output_bytes_max,
+            Phase::Connected(_) => {
+                busy || connection.outbox.held() >= 2 * self.options.output_bytes_max
+            }
             Phase::Closing => return false,
         };
         if waits && !connection.paused {
@@ -72,11 +81,14 @@ impl Broker {
 
     /// Lets a connection that was paused go on, if nothing holds it any more.
     pub(super) fn resume(&mut self, slot: usize) {
-        let busy = self.store.pending_bytes() >= self.options.pending_bytes_max / 2 || self.stopping.has_begun();
+        let busy = self.store.pending_bytes() >= self.options.pending_bytes_max / 2
+            || self.stopping.has_begun();
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let free = match &connection.phase {
             Phase::Connecting(connecting) => connecting.ticket.is_none(),
-            Phase::Connected(_) => !busy && connection.outbox.held() <= self.options.output_bytes_max,
+            Phase::Connected(_) => {
+                !busy && connection.outbox.held() <= self.options.output_bytes_max
+            }
             Phase::New | Phase::Closing => true,
         };
         if connection.paused && free {
@@ -112,13 +124,25 @@ impl Broker {
 
     fn handle_incoming(&mut self, slot: usize, incoming: Incoming<'_>) {
         match (self.connections.get(slot).map(|connection| &connection.phase), incoming) {
-            (Some(Phase::Connected(_)), Incoming::Publish(publish)) => self.handle_publish(slot, &publish),
-            (Some(Phase::Connected(_)), Incoming::Packet(packet)) => self.handle_packet(slot, packet),
-            (Some(Phase::New), Incoming::Packet(Packet::Connect(connect))) => self.handle_connect(slot, *connect),
+            (Some(Phase::Connected(_)), Incoming::Publish(publish)) => {
+                self.handle_publish(slot, &publish)
+            }
+            (Some(Phase::Connected(_)), Incoming::Packet(packet)) => {
+                self.handle_packet(slot, packet)
+            }
+            (Some(Phase::New), Incoming::Packet(Packet::Connect(connect))) => {
+                self.handle_connect(slot, *connect)
+            }
             (Some(Phase::New), _) => self.violated(slot, Violation::ConnectMissing),
-            (Some(Phase::Connecting(_)), Incoming::Packet(Packet::Auth(auth))) => self.handle_connect_auth(slot, &auth),
-            (Some(Phase::Connecting(_)), Incoming::Packet(Packet::Disconnect(_))) => self.drop_connection(slot),
-            (Some(Phase::Connecting(_)), _) => self.violated(slot, Violation::PacketDuringAuthentication),
+            (Some(Phase::Connecting(_)), Incoming::Packet(Packet::Auth(auth))) => {
+                self.handle_connect_auth(slot, &auth)
+            }
+            (Some(Phase::Connecting(_)), Incoming::Packet(Packet::Disconnect(_))) => {
+                self.drop_connection(slot)
+            }
+            (Some(Phase::Connecting(_)), _) => {
+                self.violated(slot, Violation::PacketDuringAuthentication)
+            }
             (Some(Phase::Closing) | None, _) => {}
         }
     }
@@ -136,7 +160,9 @@ impl Broker {
             Packet::Disconnect(disconnect) => self.handle_disconnect(slot, &disconnect),
             Packet::Auth(auth) => self.handle_auth(slot, &auth),
             Packet::Connect(_) => self.violated(slot, Violation::ConnectTwice),
-            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => self.violated_by_role(slot, &packet),
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                self.violated_by_role(slot, &packet)
+            }
         }
     }
 

@@ -32,8 +32,14 @@ impl Broker {
     ///
     /// Connections that died with the broker before are treated as lost at `now`: their wills are due, their sessions without
     /// expiry end.
-    pub fn new(options: Options, store: Store, access: Access, seed: [u8; 32], now: Timestamp) -> Self {
-        let durability = store.durability();
+    pub fn new(
+        options: Options,
+        store: Store,
+        access: Access,
+        seed: [u8; 32],
+        now: Timestamp,
+    ) -> Self {
+        let durability = store.options().durability;
         let routed = store.next_offset();
         let mut broker = Self {
             options,
@@ -86,10 +92,13 @@ impl Broker {
         let mut members: Vec<(GroupKey, ClientId)> = Vec::new();
         for (client_id, session) in self.store.state().sessions() {
             let open = session.subscriptions.iter().filter(|(_, row)| row.open_span().is_some());
-            members.extend(open.filter_map(|(filter, _)| Some((group_key(filter)?, client_id.clone()))));
+            members.extend(
+                open.filter_map(|(filter, _)| Some((group_key(filter)?, client_id.clone()))),
+            );
         }
         for (key, client_id) in members {
-            let position = self.store.state().group(&key).map_or(self.store.next_offset(), |row| row.position);
+            let position =
+                self.store.state().group(&key).map_or(self.store.next_offset(), |row| row.position);
             let index = self.group_of(&key, position, false);
             if let Some(group) = self.groups.get_mut(index) {
                 group.sessions.insert(client_id);
@@ -103,10 +112,15 @@ impl Broker {
 
     /// Wills whose connection died with the broker begin to wait now; those that waited go on.
     fn recover_wills(&mut self) {
-        let wills: Vec<(ClientId, WillRow, u32)> = self.store.state().wills().map(|(client_id, row)| {
-            let session = self.store.state().session(client_id).and_then(|session| session.session.as_ref());
-            (client_id.clone(), row.clone(), session.map_or(0, |row| row.expiry_interval))
-        }).collect();
+        let wills: Vec<(ClientId, WillRow, u32)> = self
+            .store
+            .state()
+            .sessions()
+            .filter_map(|(client_id, session)| {
+                let expiry = session.session.as_ref().map_or(0, |row| row.expiry_interval);
+                Some((client_id.clone(), session.will.clone()?, expiry))
+            })
+            .collect();
         for (client_id, row, expiry) in wills {
             match row.fires_at {
                 Some(fires_at) => self.timers.set(fires_at, Timer::Will(client_id)),
@@ -131,7 +145,10 @@ impl Broker {
             match row.expiry_interval {
                 0 => self.end_session(&client_id),
                 u32::MAX => {}
-                seconds => self.timers.set(left_at + Duration::from_secs(u64::from(seconds)), Timer::SessionExpiry(client_id)),
+                seconds => self.timers.set(
+                    left_at + Duration::from_secs(u64::from(seconds)),
+                    Timer::SessionExpiry(client_id),
+                ),
             }
         }
     }

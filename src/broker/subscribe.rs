@@ -39,12 +39,21 @@ impl Broker {
             match self.refuses_subscription(slot, &client_id, &filter.filter) {
                 Some(reason) => reason_codes.push(reason),
                 None => {
-                    after = after.max(self.subscribe(client, &client_id, filter, subscribe.subscription_id));
+                    after = after.max(self.subscribe(
+                        client,
+                        &client_id,
+                        filter,
+                        subscribe.subscription_id,
+                    ));
                     reason_codes.push(granted(filter.options.qos));
                 }
             }
         }
-        self.send_after(slot, after, Packet::Suback(Suback::new(subscribe.packet_id, reason_codes)));
+        self.send_after(
+            slot,
+            after,
+            Packet::Suback(Suback::new(subscribe.packet_id, reason_codes)),
+        );
         let filters = subscribe.filters.iter().filter(|filter| !filter.filter.is_shared());
         let sys: Vec<Text> = filters
             .filter(|filter| filter.options.retain_handling != RetainHandling::DoNotSend)
@@ -56,10 +65,17 @@ impl Broker {
         }
     }
 
-    fn refuses_subscription(&self, slot: usize, client_id: &ClientId, filter: &SubscriptionFilter) -> Option<ReasonCode> {
+    fn refuses_subscription(
+        &self,
+        slot: usize,
+        client_id: &ClientId,
+        filter: &SubscriptionFilter,
+    ) -> Option<ReasonCode> {
         let connected = self.connections.get(slot)?.connected()?;
         let topic_filter = filter.filter();
-        if topic_filter.split('/').count() > self.options.topic_levels_max || is_reserved(topic_filter) {
+        if topic_filter.split('/').count() > self.options.topic_levels_max
+            || is_reserved(topic_filter)
+        {
             return Some(ReasonCode::TopicFilterInvalid);
         }
         if !connected.grants.may(Action::Subscribe { filter: topic_filter }).allowed {
@@ -74,7 +90,13 @@ impl Broker {
     }
 
     /// Makes or replaces one subscription. Returns what has to be durable before SUBACK.
-    fn subscribe(&mut self, client: ClientRef, client_id: &ClientId, wanted: &SubscribeFilter, id: Option<SubscriptionId>) -> Offset {
+    fn subscribe(
+        &mut self,
+        client: ClientRef,
+        client_id: &ClientId,
+        wanted: &SubscribeFilter,
+        id: Option<SubscriptionId>,
+    ) -> Offset {
         let text = wanted.filter.text().clone();
         if wanted.filter.is_shared() && !self.is_recorded(client_id) {
             self.begin_recording(client, client_id);
@@ -87,11 +109,15 @@ impl Broker {
         close_span(&mut row, from);
         let span = self.span_of(wanted, id, from, is_new);
         row.spans.push(span.clone());
-        let offset = self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), Some(row)));
+        let offset =
+            self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), Some(row)));
         self.subscription_changed(client);
         match wanted.filter.share() {
             Some(share) => {
-                let key = GroupKey { share: Text::from(share.clone()), filter: Text::from(wanted.filter.filter().clone()) };
+                let key = GroupKey {
+                    share: Text::from(share.clone()),
+                    filter: Text::from(wanted.filter.filter().clone()),
+                };
                 self.enter_group(client, &key, &span);
             }
             None => {
@@ -120,7 +146,13 @@ impl Broker {
         session.and_then(|session| session.subscriptions.get(text)).cloned().unwrap_or_default()
     }
 
-    fn span_of(&self, wanted: &SubscribeFilter, id: Option<SubscriptionId>, from: Offset, is_new: bool) -> Span {
+    fn span_of(
+        &self,
+        wanted: &SubscribeFilter,
+        id: Option<SubscriptionId>,
+        from: Offset,
+        is_new: bool,
+    ) -> Span {
         let options = wanted.options;
         let asked = match options.retain_handling {
             RetainHandling::SendAtSubscribe => true,
@@ -135,7 +167,9 @@ impl Broker {
             retain_as_published: options.retain_as_published,
             retain_handling: options.retain_handling,
             subscription_id: id.map(SubscriptionId::get),
-            retained_run: asked && !wanted.filter.is_shared() && !self.store.state().retained().is_empty(),
+            retained_run: asked
+                && !wanted.filter.is_shared()
+                && !self.store.state().retained().is_empty(),
         }
     }
 
@@ -178,11 +212,20 @@ impl Broker {
                 None => reason_codes.push(ReasonCode::NoSubscriptionExisted),
             }
         }
-        self.send_after(slot, after, Packet::Unsuback(Unsuback::new(unsubscribe.packet_id, reason_codes)));
+        self.send_after(
+            slot,
+            after,
+            Packet::Unsuback(Unsuback::new(unsubscribe.packet_id, reason_codes)),
+        );
     }
 
     /// Closes a subscription. `None` if there was none.
-    fn unsubscribe(&mut self, client: ClientRef, client_id: &ClientId, filter: &SubscriptionFilter) -> Option<Offset> {
+    fn unsubscribe(
+        &mut self,
+        client: ClientRef,
+        client_id: &ClientId,
+        filter: &SubscriptionFilter,
+    ) -> Option<Offset> {
         let text = filter.text();
         let mut row = self.subscription_row(client_id, text);
         row.open_span()?;
@@ -190,11 +233,15 @@ impl Broker {
         close_span(&mut row, until);
         // A shared subscription is no part of the session's own stream, so nothing of it is kept.
         let row = if filter.is_shared() { None } else { Some(row) };
-        let offset = self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), row));
+        let offset =
+            self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), row));
         self.subscription_changed(client);
         match filter.share() {
             Some(share) => {
-                let key = GroupKey { share: Text::from(share.clone()), filter: Text::from(filter.filter().clone()) };
+                let key = GroupKey {
+                    share: Text::from(share.clone()),
+                    filter: Text::from(filter.filter().clone()),
+                };
                 if let Some(index) = self.group_indexes.get(&key).copied() {
                     self.part_group(index, client);
                     if let Some(known) = self.clients.get_mut(client.index()) {
@@ -215,7 +262,10 @@ impl Broker {
 
     /// Whether a client may receive a retained message now: the rules may have changed since it subscribed.
     pub(super) fn may_receive(&self, client: ClientRef, topic: &str) -> bool {
-        let connection = self.clients.get(client.index()).and_then(|known| self.connections.get(known.connection));
+        let connection = self
+            .clients
+            .get(client.index())
+            .and_then(|known| self.connections.get(known.connection));
         let connected = connection.and_then(|connection| connection.connected());
         connected.is_some_and(|connected| connected.grants.may(Action::Receive { topic }).allowed)
     }

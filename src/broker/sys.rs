@@ -9,6 +9,7 @@ use crate::broker::client::ClientRef;
 use crate::broker::deliver::Terms;
 use crate::broker::message::Message;
 use crate::mqtt::QoS;
+use crate::mqtt::SubscriptionId;
 use crate::mqtt::TopicFilter;
 
 impl Broker {
@@ -80,9 +81,15 @@ impl Broker {
             ("retained messages/count", state.retained().len().to_string()),
         ];
         values.extend(self.log_values());
-        let mut topics: Vec<(String, String)> = values.into_iter().map(|(name, value)| (format!("$SYS/broker/{name}"), value)).collect();
+        let mut topics: Vec<(String, String)> = values
+            .into_iter()
+            .map(|(name, value)| (format!("$SYS/broker/{name}"), value))
+            .collect();
         for reason in Dropped::ALL {
-            topics.push((format!("$SYS/broker/publish/messages/dropped/{}", reason.name()), stats.dropped(reason).to_string()));
+            topics.push((
+                format!("$SYS/broker/publish/messages/dropped/{}", reason.name()),
+                stats.dropped(reason).to_string(),
+            ));
         }
         topics
     }
@@ -91,10 +98,17 @@ impl Broker {
         let stats = &self.stats;
         let average = |sum: u64| if stats.commits == 0 { 0 } else { sum / stats.commits };
         vec![
-            ("store/messages/count", self.store.next_offset().checked_since(self.store.start_offset()).unwrap_or(0).to_string()),
+            (
+                "store/messages/count",
+                self.store
+                    .next_offset()
+                    .checked_since(self.store.start_offset())
+                    .unwrap_or(0)
+                    .to_string(),
+            ),
             ("store/messages/bytes", self.store.size_bytes().to_string()),
             ("log/bytes", self.store.size_bytes().to_string()),
-            ("log/segments", self.store.segment_count().to_string()),
+            ("log/segments", self.store.segments().to_string()),
             ("log/start-offset", self.store.start_offset().to_string()),
             ("log/durable-offset", self.store.durable_offset().to_string()),
             ("log/next-offset", self.store.next_offset().to_string()),
@@ -120,6 +134,6 @@ fn sys_message<'a>(topic: &'a str, value: &'a str) -> Message<'a> {
     }
 }
 
-fn terms(retain: bool, subscription_ids: &[u32]) -> Terms<'_> {
+fn terms(retain: bool, subscription_ids: &[SubscriptionId]) -> Terms<'_> {
     Terms { qos: QoS::AtMostOnce, retain, subscription_ids, place: crate::commitlog::Offset::ZERO }
 }

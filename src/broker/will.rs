@@ -19,7 +19,7 @@ impl Broker {
             payload: will.payload.clone(),
             qos: will.qos,
             retain: will.retain,
-            properties: will.properties.encode_block(),
+            properties: will.properties.encode_block().unwrap_or_default(),
             delay_interval: will.delay_interval,
             expiry_interval: will.properties.message_expiry_interval,
             fires_at: None,
@@ -42,7 +42,10 @@ impl Broker {
             return self.publish_will(client_id, &row);
         }
         let fires_at = row.fires_at.unwrap_or(self.now + Duration::from_secs(u64::from(wait)));
-        self.store.put(self.now, Row::Will(client_id.clone(), Some(WillRow { fires_at: Some(fires_at), ..row })));
+        self.store.put(
+            self.now,
+            Row::Will(client_id.clone(), Some(WillRow { fires_at: Some(fires_at), ..row })),
+        );
         self.timers.set(fires_at, Timer::Will(client_id.clone()));
     }
 
@@ -78,6 +81,6 @@ impl Broker {
     }
 
     pub(super) fn will_row(&self, client_id: &ClientId) -> Option<WillRow> {
-        self.store.state().will(client_id).cloned()
+        self.store.state().session(client_id).and_then(|session| session.will.clone())
     }
 }

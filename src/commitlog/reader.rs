@@ -142,7 +142,7 @@ impl Reader {
         let mut window = Window::new(file.as_ref(), &name, directory::size(file.as_ref(), &name)?);
         for entry in batches.iter().filter(|batch| batch.max_timestamp >= request.timestamp) {
             let bytes = window.slice_ahead(u64::from(entry.position), entry.length as usize, 0)?;
-            let Ok(batch) = Batch::decode(bytes, self.log_id, u64::from(entry.position)) else {
+            let Ok(batch) = Batch::decode(&bytes, self.log_id, u64::from(entry.position)) else {
                 continue;
             };
             if let Some(record) =
@@ -258,7 +258,7 @@ fn fetch(
         let here = wanted.partition_point(|ordinal| *ordinal < entry.next_ordinal());
         let (ordinals, later) = wanted.split_at(here);
         wanted = later;
-        match decode(bytes, log_id, entry) {
+        match decode(&bytes, log_id, entry) {
             Ok(batch) => {
                 if pick(&batch, entry, (!every).then_some(ordinals), &mut gathered) {
                     break;
@@ -285,7 +285,7 @@ fn run_bytes(batches: &[BatchEntry]) -> usize {
 }
 
 /// The batch that an index speaks of, if that is what is there.
-fn decode(bytes: Bytes, log_id: u64, entry: &BatchEntry) -> Result<Batch, Fault> {
+fn decode(bytes: &Bytes, log_id: u64, entry: &BatchEntry) -> Result<Batch, Fault> {
     let batch = Batch::decode(bytes, log_id, u64::from(entry.position))?;
     let same = batch.header.base_offset == entry.base_offset && batch.header.count == entry.count;
     if same { Ok(batch) } else { Err(Fault::Stray) }

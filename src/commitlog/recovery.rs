@@ -102,7 +102,8 @@ impl Log {
         recovery.remove_leftovers()?;
         let Recovery { sealed, active, current, report, .. } = recovery;
         let reader = Reader::new(Arc::clone(&disk), log_id, options.index_cache_bytes_max);
-        let writer = Writer::new(disk, log_id, &options, current, Arc::clone(&lock));
+        let writer =
+            Writer::new(disk, log_id, &options, report.next_offset, current, Arc::clone(&lock));
         let log = Self::recovered(options, log_id, sealed, active, report.next_offset, lock);
         Ok((log, writer, reader, report))
     }

@@ -127,7 +127,7 @@ fn records_of_any_size_fit_or_are_refused() {
         indexed: true,
         timestamp: Timestamp::EPOCH,
         key: b"k",
-        value: &[0; 20_000],
+        value: &vec![0; 20_000],
     };
     assert!(matches!(
         world.log.append(&record),
@@ -196,9 +196,9 @@ fn retention_by_age_looks_at_the_newest_record_of_a_segment() {
         World::new(Options { retention_age: Some(Duration::from_secs(100)), ..small() });
     world.fill(300);
     assert_eq!(world.log.retention_candidate(Timestamp::EPOCH), None);
-    let start = world.log.retention_candidate(Timestamp::EPOCH + Duration::from_secs(300)).unwrap();
+    let start = world.log.retention_candidate(Timestamp::EPOCH + Duration::from_mins(5)).unwrap();
     assert!(start.as_u64() > 100 && start.as_u64() < 200, "{start}");
-    let all = world.log.retention_candidate(Timestamp::EPOCH + Duration::from_secs(3_000)).unwrap();
+    let all = world.log.retention_candidate(Timestamp::EPOCH + Duration::from_mins(50)).unwrap();
     let active = world.segments().pop().unwrap();
     assert_eq!(format!("{:020}.log", all.as_u64()), active);
 }
@@ -263,7 +263,7 @@ fn sealed_segments_with_an_index_are_not_read_at_open() {
     let mut seen = Vec::new();
     world.disk.kill();
     let opened = Log::open(Arc::new(world.disk.clone()), small(), &mut |progress| {
-        seen.push(progress.clone())
+        seen.push(progress.clone());
     });
     let (_, _, _, report) = opened.unwrap();
     assert_eq!((report.segments, report.segments_scanned), (segments, 1));

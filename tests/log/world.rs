@@ -9,6 +9,7 @@ use tidelog::commitlog::Log;
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::OffsetAt;
 use tidelog::commitlog::Options;
+use tidelog::commitlog::PendingBatch;
 use tidelog::commitlog::Read;
 use tidelog::commitlog::Reader;
 use tidelog::commitlog::Record;
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) writer: Writer,
     pub(crate) reader: Reader,
     pub(crate) report: RecoveryReport,
+    /// A batch that could not be committed yet.
+    waiting: Option<PendingBatch>,
 }
 
 impl World {
@@ -68,7 +71,7 @@ impl World {
     pub(crate) fn open(disk: MemoryDisk, options: Options) -> Self {
         let opened = Log::open(Arc::new(disk.clone()), options.clone(), &mut |_| {});
         let (log, writer, reader, report) = opened.unwrap();
-        Self { disk, options, log, writer, reader, report }
+        Self { disk, options, log, writer, reader, report, waiting: None }
     }
 
     /// Ends the process without a power cut and starts it again.
@@ -84,11 +87,12 @@ impl World {
             .unwrap()
     }
 
-    /// Makes everything appended durable.
+    /// Makes everything appended durable. After an error it goes on with the same batch.
     pub(crate) fn commit(&mut self) -> Result<(), StorageError> {
-        while let Some(batch) = self.log.take_batch() {
-            let committed = self.writer.commit(&batch, Durability::Fsync)?;
-            self.log.committed(&committed);
+        while let Some(batch) = self.waiting.take().or_else(|| self.log.take_batch()) {
+            let result = self.writer.commit(&batch, Durability::Fsync);
+            self.waiting = result.is_err().then_some(batch);
+            self.log.committed(&result?);
         }
         Ok(())
     }
