@@ -86,15 +86,13 @@ impl Broker {
             self.store.state().session(&client_id).is_some_and(|session| session.session.is_some());
         self.cancel_will(&client_id);
         let row = self.session_row(&client_id, identity.user_name.clone(), &limits);
-        let mut after = self.store.put(self.now, Row::Session(client_id.clone(), Some(row)));
+        let opened = self.store.put(self.now, Row::Session(client_id.clone(), Some(row)));
         let client = self.insert_client(slot, &client_id, &limits, session_present);
         let recorded = self.is_recorded(&client_id);
-        if recorded {
-            after = after.max(self.put_progress(client, true));
-        }
+        let reserved = if recorded { self.put_progress(client, true) } else { Offset::ZERO };
         let will = connect.will.as_ref().map(|will| self.keep_will(&client_id, will));
-        let after = if recorded { after.next() } else { Offset::ZERO };
-        let after = will.map_or(after, |will| will.next().max(after));
+        let opened = if recorded { opened.next() } else { Offset::ZERO };
+        let after = opened.max(reserved).max(will.map_or(Offset::ZERO, Offset::next));
         self.enter_subscriptions(client, &client_id);
         let silence_max = limits.silence_max();
         let connack =
