@@ -147,6 +147,14 @@ pub(crate) fn config(listener: Listener) -> Config {
     Config { listeners: vec![listener], ..Config::default() }
 }
 
+/// Where the listener of this number listens.
+pub(crate) fn address(running: &Running, listener: usize) -> SocketAddr {
+    match &running.local_addresses()[listener].endpoint {
+        Endpoint::Tcp(address) => *address,
+        Endpoint::Unix(path) => panic!("{} is no address", path.display()),
+    }
+}
+
 impl Fixture {
     pub(crate) fn start(config: Config) -> Self {
         let (echo, seen) = Echo::new();
@@ -155,10 +163,7 @@ impl Fixture {
 
     /// Where the listener of this number listens.
     pub(crate) fn address(&self, listener: usize) -> SocketAddr {
-        match &self.running.local_addresses()[listener].endpoint {
-            Endpoint::Tcp(address) => *address,
-            Endpoint::Unix(path) => panic!("{} is no address", path.display()),
-        }
+        address(&self.running, listener)
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
