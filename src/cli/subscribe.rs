@@ -199,7 +199,6 @@ fn filters<T, E: std::fmt::Display>(
 
 /// Which messages are printed, and which cleared.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 struct Choice {
     filter_out: Vec<TopicFilter>,
     no_retained: bool,
@@ -299,7 +298,7 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
             Event::Connected { session_present } => self.handle_connected(session_present),
             Event::Lost(error) => self.handle_lost(&error)?,
             Event::Message { topic, publish, receipt } => {
-                self.handle_message(topic, &publish, receipt)
+                self.handle_message(topic, &publish, receipt);
             }
             Event::Subscribed(suback) => self.handle_subscribed(&suback)?,
             Event::Unsubscribed => {
@@ -326,14 +325,14 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
             self.client.subscribe(Subscribe {
                 packet_id: PacketId::MIN,
                 subscription_id: self.properties.subscription_id,
-                user_properties: self.properties.subscribe_user_properties.clone(),
+                user_properties: self.properties.for_subscribe.clone(),
                 filters: self.topics.clone(),
             });
         }
         if !self.unsubscribe.is_empty() {
             self.client.unsubscribe(Unsubscribe {
                 packet_id: PacketId::MIN,
-                user_properties: self.properties.unsubscribe_user_properties.clone(),
+                user_properties: self.properties.for_unsubscribe.clone(),
                 filters: self.unsubscribe.clone(),
             });
         }

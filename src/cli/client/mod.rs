@@ -49,6 +49,7 @@ use crate::mqtt::Violation;
 use backoff::Backoff;
 use connection::Connection;
 pub(crate) use connection::Reading;
+use session::Again;
 pub(crate) use session::Completion;
 use session::Progress;
 pub(crate) use session::Receipt;
@@ -139,6 +140,14 @@ pub(crate) enum ClientError {
 impl ClientError {
     fn unexpected(packet: &Packet) -> Self {
         Self::Unexpected(trace::describe(packet))
+    }
+
+    /// The broker's own word for it, if it said one.
+    pub(crate) fn reason_code(&self) -> Option<ReasonCode> {
+        if let Self::Refused(connack) = self {
+            return Some(connack.reason_code);
+        }
+        if let Self::Disconnected(disconnect) = self { Some(disconnect.reason_code) } else { None }
     }
 
     /// Whether it may be different the next time.
@@ -392,11 +401,11 @@ impl Client {
         self.connections += 1;
         self.aliases.clear();
         self.events.push_back(Event::Connected { session_present });
-        let (packets, completions) = self.session.resume(session_present);
-        for packet in packets {
-            let packet = match packet {
-                Packet::Publish(publish) => Packet::Publish(Box::new(self.alias(*publish))),
-                other => other,
+        let (again, completions) = self.session.resume(session_present);
+        for flow in again {
+            let packet = match flow {
+                Again::Publish(publish) => Packet::Publish(Box::new(self.alias(publish))),
+                Again::Release(ack) => Packet::Pubrel(ack),
             };
             self.send(&packet);
         }

@@ -41,7 +41,7 @@ struct Outbound {
 #[derive(Debug)]
 enum Step {
     /// Sent; waits for PUBACK or PUBREC.
-    Published(Publish),
+    Published(Box<Publish>),
     /// Received by the broker; waits for PUBCOMP.
     Released,
 }
@@ -87,6 +87,15 @@ pub(crate) struct Completion {
     pub(crate) reason_string: Option<String>,
 }
 
+/// What a new connection has to send again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// A PUBLISH.
+    Publish(Publish),
+    /// A PUBREL.
+    Release(Ack),
+}
+
 /// What an acknowledgement of the broker's leads to.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -106,7 +115,7 @@ impl Session {
     pub(super) fn publish(&mut self, number: u64, mut publish: Publish) -> Option<Publish> {
         let packet_id = self.next_id()?;
         publish.packet_id = Some(packet_id);
-        let step = Step::Published(publish.clone());
+        let step = Step::Published(Box::new(publish.clone()));
         self.outbound.push_back(Outbound { packet_id, number, step });
         Some(publish)
     }
@@ -127,7 +136,7 @@ impl Session {
     ///
     /// If the broker has forgotten the session, messages that it did not yet take over are sent as new ones. Those
     /// that it did (PUBREC) are its own since then [MQTT-4.3.3-8].
-    pub(super) fn resume(&mut self, session_present: bool) -> (Vec<Packet>, Vec<Completion>) {
+    pub(super) fn resume(&mut self, session_present: bool) -> (Vec<Again>, Vec<Completion>) {
         self.requests.clear();
         let mut completions = Vec::new();
         if !session_present {
@@ -260,12 +269,12 @@ impl Outbound {
         Completion { number: self.number, reason_code, reason_string: None }
     }
 
-    fn again(&self, session_present: bool) -> Packet {
+    fn again(&self, session_present: bool) -> Again {
         match &self.step {
             Step::Published(publish) => {
-                Packet::Publish(Box::new(Publish { dup: session_present, ..publish.clone() }))
+                Again::Publish(Publish { dup: session_present, ..Publish::clone(publish) })
             }
-            Step::Released => Packet::Pubrel(success(self.packet_id)),
+            Step::Released => Again::Release(success(self.packet_id)),
         }
     }
 }
@@ -330,8 +339,8 @@ mod tests {
         session.handle_pubrec(&ack(id(1), ReasonCode::Success));
         let (packets, completions) = session.resume(true);
         assert!(completions.is_empty());
-        assert_eq!(packets[0], Packet::Pubrel(success(id(1))));
-        assert!(matches!(&packets[1], Packet::Publish(publish)
+        assert_eq!(packets[0], Again::Release(success(id(1))));
+        assert!(matches!(&packets[1], Again::Publish(publish)
             if publish.dup && publish.packet_id == Some(id(2))));
     }
 
@@ -344,7 +353,7 @@ mod tests {
         let (packets, completions) = session.resume(false);
         assert_eq!(completions[0].number, 1);
         assert_eq!(packets.len(), 1);
-        assert!(matches!(&packets[0], Packet::Publish(publish) if !publish.dup));
+        assert!(matches!(&packets[0], Again::Publish(publish) if !publish.dup));
     }
 
     #[test]
