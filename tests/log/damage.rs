@@ -251,6 +251,34 @@ fn without_the_format_file_the_segments_say_what_they_are() {
     }
 }
 
+/// A format file and all segment headers lost at once would make every batch look foreign; once, the last segment was
+/// then emptied.
+#[test]
+fn without_format_file_and_headers_the_batches_say_what_they_are() {
+    let mut world = World::new(Options { new_log_id: 99, ..small() });
+    world.fill(10);
+    let expected = world.read_all();
+    world.disk.corrupt(FIRST, 20, Corruption::Flip(1));
+    world.disk.remove("format").unwrap();
+    let mut world = world.reopen();
+    assert_eq!(world.read_all(), expected);
+    let faults: Vec<Fault> = world.report.damage.iter().map(|damage| damage.what).collect();
+    assert_eq!(faults, [Fault::FormatFile, Fault::SegmentHeader]);
+}
+
+#[test]
+fn a_segment_of_which_nothing_is_sound_is_kept_aside() {
+    let world = World::new(small());
+    let garbage = vec![0xab; 3_000];
+    world.disk.put(FIRST, garbage.clone());
+    let mut world = world.reopen();
+    assert_eq!(world.disk.file("00000000000000000000.log.broken"), Some(garbage));
+    assert!(world.report.torn.is_some());
+    world.append("k", b"v");
+    world.commit().unwrap();
+    assert_eq!(world.reopen().read_all().len(), 1);
+}
+
 /// A payload can hold the image of a batch. When the batch around it is torn, a search for the next sound batch comes
 /// upon that image; what it says must not become records.
 #[test]
