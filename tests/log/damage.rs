@@ -325,6 +325,26 @@ fn stale_batches_of_the_same_log_are_not_taken_for_new_ones() {
     }
 }
 
+/// A sector written to the wrong place holds a batch that is sound, and even newer than what was there.
+#[test]
+fn a_batch_in_the_wrong_place_costs_only_what_it_covers() {
+    let mut world = World::new(Options { segment_bytes: 1 << 20, ..small() });
+    world.fill(30);
+    let places = batches(&world.disk.file(FIRST).unwrap());
+    let (target, from) = (places[3], places[6]);
+    let len = places[7] - from;
+    assert_eq!(places[4] - target, len);
+    world.disk.corrupt(FIRST, target, Corruption::Copy { from, len });
+    let mut world = world.reopen();
+    let damage = &world.report.damage[0];
+    assert_eq!(
+        (damage.what, damage.position, damage.bytes),
+        (Fault::Stray, target as u64, len as u64)
+    );
+    assert_eq!((damage.from, damage.to), (Offset::new(9), Offset::new(12)));
+    assert_eq!(world.read_all().len(), 27);
+}
+
 /// Whatever the files hold, opening and reading them ends without a panic.
 #[test]
 fn no_bytes_make_it_panic() {
