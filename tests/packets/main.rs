@@ -10,6 +10,7 @@ mod generate;
 mod limits;
 mod mutations;
 mod peer_mqttbytes;
+mod peer_rumqttc;
 mod probes;
 mod round_trip;
 mod table;
