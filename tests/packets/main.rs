@@ -6,6 +6,7 @@
 
 mod bytes_and_values;
 mod check;
+mod exchange;
 mod generate;
 mod limits;
 mod mutations;
