@@ -35,9 +35,9 @@ pub(crate) fn decode(
         (true, _) => check::server(version),
         (false, _) => check::client(version),
     };
-    let (decoded, length) = check::check(&mut decoder, bytes).unwrap().unwrap();
+    let (read, length) = check::check(&mut decoder, bytes).unwrap().unwrap();
     assert_eq!(length, bytes.len(), "{packet:?} {bytes:02x?}");
-    decoded
+    read
 }
 
 /// Sends generated packets through a peer, and gives how many it could carry.

@@ -102,29 +102,29 @@ fn compare_v4(ours: &Packet, theirs: &v4::Packet) {
         (Packet::Connect(ours), v4::Packet::Connect(theirs)) => compare_connect_v4(ours, theirs),
         (Packet::Publish(ours), v4::Packet::Publish(theirs)) => compare_publish_v4(ours, theirs),
         (Packet::Subscribe(ours), v4::Packet::Subscribe(theirs)) => {
-            compare_subscribe_v4(ours, theirs)
+            compare_subscribe_v4(ours, theirs);
         }
         (Packet::Connack(ours), v4::Packet::ConnAck(theirs)) => {
             assert_eq!(ours.session_present, theirs.session_present);
             assert_eq!(ours.reason_code.connack_return_code(), Some(theirs.code as u8));
         }
         (Packet::Puback(ours), v4::Packet::PubAck(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Pubrec(ours), v4::Packet::PubRec(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Pubrel(ours), v4::Packet::PubRel(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Pubcomp(ours), v4::Packet::PubComp(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Suback(ours), v4::Packet::SubAck(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Unsuback(ours), v4::Packet::UnsubAck(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Unsubscribe(ours), v4::Packet::Unsubscribe(theirs)) => {
             let filters: Vec<&str> =
@@ -166,7 +166,7 @@ fn compare_publish_v4(ours: &Publish, theirs: &v4::Publish) {
         (ours.dup, ours.qos.as_u8(), ours.retain),
         (theirs.dup, theirs.qos as u8, theirs.retain)
     );
-    assert_eq!(ours.packet_id.map_or(0, |id| id.get()), theirs.pkid);
+    assert_eq!(ours.packet_id.map_or(0, tidelog::mqtt::PacketId::get), theirs.pkid);
     assert_eq!(ours.payload, theirs.payload);
 }
 
@@ -244,8 +244,8 @@ fn compare_connect_v5(ours: &Connect, theirs: &v5::Connect) {
         return;
     };
     assert_eq!(ours.session_expiry_interval, properties.session_expiry_interval);
-    assert_eq!(ours.receive_maximum.map(|number| number.get()), properties.receive_maximum);
-    assert_eq!(ours.maximum_packet_size.map(|number| number.get()), properties.max_packet_size);
+    assert_eq!(ours.receive_maximum.map(std::num::NonZero::get), properties.receive_maximum);
+    assert_eq!(ours.maximum_packet_size.map(std::num::NonZero::get), properties.max_packet_size);
     assert_eq!(ours.topic_alias_maximum, properties.topic_alias_max);
     assert_eq!(
         ours.request_response_information,
@@ -262,13 +262,13 @@ fn compare_publish_v5(ours: &Publish, theirs: &v5::Publish) {
         (ours.dup, ours.qos.as_u8(), ours.retain),
         (theirs.dup, theirs.qos as u8, theirs.retain)
     );
-    assert_eq!(ours.packet_id.map_or(0, |id| id.get()), theirs.pkid);
+    assert_eq!(ours.packet_id.map_or(0, tidelog::mqtt::PacketId::get), theirs.pkid);
     assert_eq!(ours.payload, theirs.payload);
     let Some(properties) = &theirs.properties else {
         assert!(ours.properties.is_empty() && ours.topic_alias.is_none());
         return;
     };
-    assert_eq!(ours.topic_alias.map(|alias| alias.get()), properties.topic_alias);
+    assert_eq!(ours.topic_alias.map(std::num::NonZero::get), properties.topic_alias);
     let ours = &ours.properties;
     assert_eq!(ours.payload_format_indicator.map(u8::from), properties.payload_format_indicator);
     assert_eq!(ours.message_expiry_interval, properties.message_expiry_interval);

@@ -111,10 +111,10 @@ fn compare_connack(ours: &Connack, theirs: &v5::ConnAck) {
         return;
     };
     assert_eq!(ours.session_expiry_interval, properties.session_expiry_interval);
-    assert_eq!(ours.receive_maximum.map(|number| number.get()), properties.receive_max);
+    assert_eq!(ours.receive_maximum.map(std::num::NonZero::get), properties.receive_max);
     assert_eq!(ours.maximum_qos.map(QoS::as_u8), properties.max_qos);
     assert_eq!(ours.retain_available.map(u8::from), properties.retain_available);
-    assert_eq!(ours.maximum_packet_size.map(|number| number.get()), properties.max_packet_size);
+    assert_eq!(ours.maximum_packet_size.map(std::num::NonZero::get), properties.max_packet_size);
     assert_eq!(
         ours.assigned_client_id.as_deref(),
         properties.assigned_client_identifier.as_deref()
