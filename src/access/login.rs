@@ -358,6 +358,11 @@ impl Access {
         self.acl.explain(action, identity)
     }
 
+    /// Whether the password file has this user; `None` without a password file.
+    pub fn knows(&self, user: &str) -> Option<bool> {
+        self.passwords.as_ref().map(|passwords| passwords.credentials(user).is_some())
+    }
+
     /// How many users the password file has; `None` without one.
     pub fn users(&self) -> Option<usize> {
         self.passwords.as_ref().map(|passwords| passwords.len())

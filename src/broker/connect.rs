@@ -206,36 +206,6 @@ impl Broker {
             }
         }
     }
-
-    /// Passwords and rules were read again. What clients may do from now on is asked of the new rules.
-    pub(super) fn handle_access_read(&mut self, passwords: Option<&str>, acl: Option<&str>) {
-        match self.access.reload(passwords, acl) {
-            Ok(access) => {
-                self.access = access;
-                self.renew_grants();
-                tracing::info!("passwords and rules were read again");
-            }
-            Err(error) => tracing::error!(%error, "passwords and rules stay as they were"),
-        }
-    }
-
-    fn renew_grants(&mut self) {
-        for (_, connection) in &mut self.connections {
-            let origin = connection.origin.clone();
-            if let Some(connected) = connection.connected_mut()
-                && let Some(client) = self.clients.get(connected.client)
-            {
-                let identity = Identity {
-                    client_id: client.id.clone(),
-                    user_name: connected.user.clone(),
-                    certificate_name: origin.certificate_name,
-                    listener: origin.listener,
-                    peer: origin.peer,
-                };
-                connected.grants = self.access.grants(&identity);
-            }
-        }
-    }
 }
 
 /// AUTH 0x18 with the next challenge [MQTT-4.12.0-2].

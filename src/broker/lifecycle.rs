@@ -86,16 +86,15 @@ impl Broker {
             self.store.state().session(&client_id).is_some_and(|session| session.session.is_some());
         self.cancel_will(&client_id);
         let row = self.session_row(&client_id, identity.user_name.clone(), &limits);
-        let mut after = self.store.put(self.now, Row::Session(client_id.clone(), Some(row)));
+        let opened = self.store.put(self.now, Row::Session(client_id.clone(), Some(row)));
         let client = self.insert_client(slot, &client_id, &limits, session_present);
         let recorded = self.is_recorded(&client_id);
-        if recorded {
-            after = after.max(self.put_progress(client, true));
-        }
+        let reserved = if recorded { self.put_progress(client, true) } else { Offset::ZERO };
         let will = connect.will.as_ref().map(|will| self.keep_will(&client_id, will));
-        let after = if recorded { after.next() } else { Offset::ZERO };
-        let after = will.map_or(after, |will| will.next().max(after));
+        let opened = if recorded { opened.next() } else { Offset::ZERO };
+        let after = opened.max(reserved).max(will.map_or(Offset::ZERO, Offset::next));
         self.enter_subscriptions(client, &client_id);
+        self.end_subscriptions_denied(client, &client_id, &grants);
         let silence_max = limits.silence_max();
         let connack =
             self.connack(connect, &limits, session_present, assigned, authentication_data);
@@ -201,7 +200,7 @@ impl Broker {
         }
     }
 
-    fn open_grants(&self, client_id: &ClientId) -> Vec<(Text, Grant)> {
+    pub(super) fn open_grants(&self, client_id: &ClientId) -> Vec<(Text, Grant)> {
         let session = self.store.state().session(client_id);
         let rows = session.into_iter().flat_map(|session| session.subscriptions.iter());
         rows.filter_map(|(filter, row)| Some((filter.clone(), grant_of(row.open_span()?))))
@@ -285,6 +284,9 @@ impl Broker {
             .and_then(|connection| connection.connected())
             .map_or(0, |connected| connected.limits.session_expiry);
         self.put_progress(client, false);
+        if expiry == 0 {
+            self.forget_acknowledged(client, &client_id);
+        }
         for (filter, _) in self.open_grants(&client_id) {
             if !is_shared(&filter) {
                 self.router.unsubscribe(&filter, client);
@@ -306,6 +308,17 @@ impl Broker {
         }
         if expiry == 0 {
             self.end_session(&client_id);
+        }
+    }
+
+    /// What was acknowledged out of order does not go back to its group when the session ends.
+    fn forget_acknowledged(&mut self, client: ClientRef, client_id: &ClientId) {
+        let Some(known) = self.clients.get(client.index()) else { return };
+        let done =
+            known.outbound.done_numbers().filter_map(|number| known.assigned_numbers.get(&number));
+        let counters: Vec<u64> = done.map(|(_, counter)| *counter).collect();
+        for counter in counters {
+            self.store.put(self.now, Row::Assigned(client_id.clone(), counter, None));
         }
     }
 

@@ -38,6 +38,7 @@ mod receive;
 mod recovery;
 mod retained;
 mod retention;
+mod revoke;
 mod router;
 mod share;
 mod stats;

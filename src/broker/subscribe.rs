@@ -220,7 +220,7 @@ impl Broker {
     }
 
     /// Closes a subscription. `None` if there was none.
-    fn unsubscribe(
+    pub(super) fn unsubscribe(
         &mut self,
         client: ClientRef,
         client_id: &ClientId,

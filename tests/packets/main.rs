@@ -4,7 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 #![expect(clippy::indexing_slicing, reason = "a test may stop where it stands")]
 
+mod bytes_and_values;
 mod check;
 mod generate;
+mod limits;
 mod mutations;
+mod peer_mqttbytes;
+mod peer_rumqttc;
+mod probes;
 mod round_trip;
+mod table;
