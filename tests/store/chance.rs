@@ -1,6 +1,6 @@
 //! Random choices from a seed.
 
-/// A small generator (SplitMix64).
+/// A small generator (`SplitMix64`).
 pub(crate) struct Chance(u64);
 
 impl Chance {
@@ -26,7 +26,7 @@ impl Chance {
         self.below(times) == 0
     }
 
-    pub(crate) fn pick<'a, T>(&mut self, values: &'a [T]) -> &'a T {
-        &values[usize::try_from(self.below(values.len() as u64)).unwrap()]
+    pub(crate) fn pick<T: Copy>(&mut self, values: &[T]) -> T {
+        values[usize::try_from(self.below(values.len() as u64)).unwrap()]
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! `STORE_SEED=7 cargo test --test store model` replays one history.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 mod chance;
 mod checkpoints;
 mod fold;

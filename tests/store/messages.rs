@@ -9,6 +9,7 @@ use tidelog::commitlog::Offset;
 use tidelog::commitlog::Read;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::QoS;
+use tidelog::mqtt::TopicName;
 use tidelog::store::NewMessage;
 use tidelog::store::Row;
 use tidelog::store::StoredMessage;
@@ -47,8 +48,8 @@ fn every_field_comes_back() {
             (view.publisher, view.packet_id, view.properties),
             ("c", full().packet_id, full().properties)
         );
-        assert_eq!(view.expires_at(), Some(now + Duration::from_secs(60)));
-        assert!(!view.is_expired(now) && view.is_expired(now + Duration::from_secs(60)));
+        assert_eq!(view.expires_at(), Some(now + Duration::from_mins(1)));
+        assert!(!view.is_expired(now) && view.is_expired(now + Duration::from_mins(1)));
         assert_eq!(&stored.payload()[..], full().payload);
     };
     check(&stored);
@@ -95,7 +96,7 @@ fn an_empty_retained_message_clears_the_topic() {
     world.publish("u", NewMessage { payload: b"", ..PLAIN });
     for _ in 0..2 {
         assert_eq!(
-            world.state().retained().keys().map(|topic| topic.as_str()).collect::<Vec<_>>(),
+            world.state().retained().keys().map(TopicName::as_str).collect::<Vec<_>>(),
             ["u"]
         );
         world.check_retained();

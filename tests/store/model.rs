@@ -71,14 +71,14 @@ impl History {
     }
 
     fn publish(&mut self) {
-        let topic = *self.chance.pick(&TOPICS);
+        let topic = self.chance.pick(&TOPICS);
         let qos = QoS::try_from(u8::try_from(self.chance.below(3)).unwrap()).unwrap();
         let id = u16::try_from(1 + self.chance.below(20)).unwrap();
         let message = NewMessage {
             qos,
             retain: self.chance.one_in(3),
             payload: if self.chance.one_in(6) { b"" } else { b"some" },
-            publisher: *self.chance.pick(&CLIENTS),
+            publisher: self.chance.pick(&CLIENTS),
             packet_id: PacketId::new(id).filter(|_| qos == QoS::ExactlyOnce),
             expiry_interval: Some(3).filter(|_| self.chance.one_in(5)),
             properties: if self.chance.one_in(3) { &[1, 1] } else { &[] },
@@ -88,7 +88,7 @@ impl History {
     }
 
     fn put(&mut self) {
-        let client = client(*self.chance.pick(&CLIENTS));
+        let client = client(self.chance.pick(&CLIENTS));
         let now = self.world.now;
         if self.world.state().session(&client).is_none_or(|kept| kept.session.is_none()) {
             let expiry = if self.chance.one_in(3) { 0 } else { 100 };
@@ -155,7 +155,7 @@ impl History {
     }
 
     fn subscription(&mut self, client: ClientId, next: Offset) -> Row {
-        let filter = text(*self.chance.pick(&FILTERS));
+        let filter = text(self.chance.pick(&FILTERS));
         let kept = self
             .world
             .state()
@@ -260,7 +260,7 @@ fn run(seed: u64) -> History {
 
 #[test]
 fn model() {
-    if let Ok(seed) = env::var("STORE_SEED") {
+    if let Some(seed) = env::var_os("STORE_SEED").and_then(|seed| seed.into_string().ok()) {
         run(seed.parse().expect("STORE_SEED is a number"));
         return;
     }

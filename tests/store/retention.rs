@@ -181,7 +181,7 @@ fn a_retained_message_that_cannot_be_read_is_counted_when_its_place_goes() {
     let start = start.or_else(|| world.store().retention_due(now)).expect("there is too much");
     world.carry(start);
     assert!(world.store().retained_lost() > 0);
-    let topics: Vec<_> = world.durable().retained.keys().map(|topic| topic.to_string()).collect();
+    let topics: Vec<_> = world.durable().retained.keys().map(ToString::to_string).collect();
     assert!(!topics.contains(&"r/2".to_owned()), "{topics:?}");
     world.reopen();
     assert!(!world.durable().retained.contains_key("r/2"));

@@ -97,7 +97,7 @@ fn what_sled_does_not_bear_is_refused() {
     on_every_store(|place| {
         let mut store = place.open();
         let most: Vec<Change> =
-            (0..BATCH_CHANGES_MAX as u32).map(|n| put(&n.to_be_bytes(), b"")).collect();
+            (0..BATCH_CHANGES_MAX).map(|n| put(&n.to_be_bytes(), b"")).collect();
         store.apply(&most).unwrap();
         let more = [most, vec![put(b"one more", b"")]].concat();
         assert!(matches!(

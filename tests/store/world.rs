@@ -191,7 +191,7 @@ impl World {
             match store.carry_forward(now, start, 3) {
                 Carry::Again => {}
                 Carry::Fetch(request) => {
-                    store.carry_fetched(now, &reader.read(&request).expect("a read"))
+                    store.carry_fetched(now, &reader.read(&request).expect("a read"));
                 }
                 Carry::Done => return,
             }
