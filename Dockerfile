@@ -26,9 +26,9 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 1883
 STOPSIGNAL SIGTERM
-# Healthy is who lets a client in over loopback and makes a subscription for it. With an ACL that keeps clients without a
-# user name from $SYS, give a health check of your own, with -u and -P.
+# Healthy is who lets a client in over loopback and makes a subscription for it. The second listener is for that: nobody
+# outside of the container reaches it, so it does without a user name.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["tidelog", "sub", "-h", "127.0.0.1", "-p", "1883", "-t", "$SYS/broker/uptime", "-E", "-W", "3"]
+  CMD ["tidelog", "sub", "-h", "127.0.0.1", "-p", "11883", "-t", "$SYS/broker/uptime", "-E", "-W", "3"]
 ENTRYPOINT ["tidelog"]
-CMD ["serve", "--listen", "0.0.0.0:1883", "--data", "/data"]
+CMD ["serve", "--listen", "0.0.0.0:1883", "--listen", "127.0.0.1:11883", "--data", "/data"]

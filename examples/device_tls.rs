@@ -6,7 +6,7 @@
 //! cargo run --example device_tls -- [HOST [PORT [COUNT [CERTIFICATES]]]]
 //! ```
 //!
-//! It publishes COUNT readings (10 unless told otherwise), each at QoS 1, and ends when they are acknowledged.
+//! It publishes COUNT readings (10 unless told otherwise), each at `QoS` 1, and ends when they are acknowledged.
 //! CERTIFICATES is the directory that `tidelog certs` wrote to, `certs` unless told otherwise.
 
 #![expect(

@@ -1,4 +1,4 @@
-//! A service that publishes so that nothing is lost: QoS 1, a session that survives, reconnection.
+//! A service that publishes so that nothing is lost: `QoS` 1, a session that survives, reconnection.
 //!
 //! ```text
 //! cargo run --example service_publisher -- [HOST [PORT [COUNT]]]
@@ -18,7 +18,6 @@ use rumqttc::v5::Event;
 use rumqttc::v5::EventLoop;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::ConnectReturnCode;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use tokio::time;
@@ -98,26 +97,23 @@ impl Publisher {
     }
 
     fn handle(&mut self, packet: Packet) -> Result<(), Box<dyn Error>> {
-        match packet {
-            Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => {
-                if !connack.session_present {
-                    // rumqttc forgets what it had sent to a session that is gone: hand it over again.
-                    for number in std::mem::take(&mut self.unacknowledged) {
-                        self.hand_over(number);
-                    }
-                }
-                Ok(())
+        if let Packet::ConnAck(connack) = &packet
+            && !connack.session_present
+        {
+            // rumqttc forgets what it had sent to a session that is gone: hand it over again.
+            for number in std::mem::take(&mut self.unacknowledged) {
+                self.hand_over(number);
             }
-            Packet::PubAck(puback) => match puback.reason {
-                PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {
-                    self.unacknowledged.pop_front();
-                    self.acknowledged += 1;
-                    Ok(())
-                }
-                refused => Err(format!("a message was refused: {refused:?}").into()),
-            },
-            _ => Ok(()),
         }
+        if let Packet::PubAck(puback) = packet {
+            let taken = [PubAckReason::Success, PubAckReason::NoMatchingSubscribers];
+            if !taken.contains(&puback.reason) {
+                return Err(format!("a message was refused: {:?}", puback.reason).into());
+            }
+            self.unacknowledged.pop_front();
+            self.acknowledged += 1;
+        }
+        Ok(())
     }
 
     /// Sends the DISCONNECT; the event loop ends with an error when that is done.

@@ -87,7 +87,7 @@ async fn work(
     Ok(())
 }
 
-/// The work. At QoS 1 a message may come twice: what is done here has to bear that.
+/// The work. At `QoS` 1 a message may come twice: what is done here has to bear that.
 fn handle(publish: &Publish) {
     let topic = String::from_utf8_lossy(&publish.topic);
     println!("{topic}: {}", String::from_utf8_lossy(&publish.payload));
