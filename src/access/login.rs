@@ -18,6 +18,8 @@
 //!
 //! A user name in CONNECT, or a certificate's name under 2, that differs from the user is refused.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::mqtt::ReasonCode;
@@ -32,7 +34,7 @@ use super::Explanation;
 use super::Grants;
 use super::Identity;
 use super::Options;
-use super::passwords::PasswordCheck;
+use super::passwords::Check;
 use super::passwords::Passwords;
 use super::remembered::Key;
 use super::remembered::Remembered;
@@ -128,7 +130,7 @@ impl Refusal {
 /// A password to be checked, slowly: about 31 ms and 19 MiB.
 #[derive(Clone)]
 pub struct PasswordJob {
-    check: PasswordCheck,
+    check: Check,
     user: Text,
     password: Bytes,
     key: Key,
@@ -180,10 +182,12 @@ enum ExchangeState {
 }
 
 /// Who may connect, and what they may do then: the files, read.
+///
+/// Cheap to clone. Whoever answers CONNECTs keeps a value of its own, since that remembers right passwords.
 #[derive(Clone, Debug)]
 pub struct Access {
     options: Options,
-    passwords: Option<Passwords>,
+    passwords: Option<Arc<Passwords>>,
     acl: Acl,
     remembered: Remembered,
     /// Which reading of the files this is; a verdict on an older one does not count.
@@ -211,7 +215,7 @@ impl Access {
         acl: Option<&str>,
         generation: u64,
     ) -> Result<Self, AccessError> {
-        let passwords = passwords.map(Passwords::parse).transpose()?;
+        let passwords = passwords.map(Passwords::parse).transpose()?.map(Arc::new);
         let acl = acl.map_or_else(|| Ok(Acl::open()), Acl::parse)?;
         let remembered = Remembered::new(options.remember_passwords);
         Ok(Self { options, passwords, acl, remembered, generation })
@@ -354,9 +358,14 @@ impl Access {
         self.acl.explain(action, identity)
     }
 
+    /// Whether the password file has this user; `None` without a password file.
+    pub fn knows(&self, user: &str) -> Option<bool> {
+        self.passwords.as_ref().map(|passwords| passwords.credentials(user).is_some())
+    }
+
     /// How many users the password file has; `None` without one.
     pub fn users(&self) -> Option<usize> {
-        self.passwords.as_ref().map(Passwords::len)
+        self.passwords.as_ref().map(|passwords| passwords.len())
     }
 }
 

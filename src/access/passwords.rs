@@ -10,7 +10,7 @@
 //! - The first hash serves the password of CONNECT, the second one enhanced authentication with SCRAM-SHA-256
 //!   ([`scram`]); a user without the second can't use that.
 //! - Checking a password is slow on purpose (about 31 ms and 19 MiB with the default cost), so it is a value of its
-//!   own, [`PasswordCheck`], that runs on another thread.
+//!   own, [`Check`], that runs on another thread.
 //! - A user that does not exist costs the same, with the cost of a user who does.
 //! - No file is opened here and nothing random is drawn: text and salts are arguments.
 
@@ -211,10 +211,10 @@ impl Passwords {
     }
 
     /// The check of a user's password, to be run elsewhere. `secret` decides which user's cost an unknown one has.
-    pub fn check(&self, user: &str, secret: &[u8]) -> PasswordCheck {
+    pub fn check(&self, user: &str, secret: &[u8]) -> Check {
         let known = self.credentials(user);
         let credentials = known.or_else(|| stand_in(&self.all, user, secret)).cloned();
-        PasswordCheck { credentials, known: known.is_some() }
+        Check { credentials, known: known.is_some() }
     }
 
     /// The SCRAM verifier of a user, and whether it is a real one: unknown users, and users without a verifier, get
@@ -245,12 +245,12 @@ fn stand_in<'a>(
 
 /// A slow check of one user's password. It is `Send` and cheap to move; run it off the thread that serves others.
 #[derive(Clone, Debug)]
-pub struct PasswordCheck {
+pub struct Check {
     credentials: Option<Arc<Credentials>>,
     known: bool,
 }
 
-impl PasswordCheck {
+impl Check {
     /// Computes the hash and compares. The time does not tell whether the user exists.
     pub fn run(&self, password: &[u8]) -> bool {
         let matches = match &self.credentials {

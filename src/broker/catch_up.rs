@@ -40,7 +40,8 @@ use crate::mqtt::Ack;
 use crate::mqtt::ClientId;
 use crate::mqtt::Packet;
 use crate::mqtt::QoS;
-use crate::mqtt::ReasonCode;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
 use crate::mqtt::TopicFilter;
 use crate::session::Effective;
 use crate::session::Grant;
@@ -76,10 +77,16 @@ pub(super) enum Walk {
 impl Broker {
     /// Lets a client that is behind go on as far as it can, within bounds.
     pub(super) fn turn_client(&mut self, client: ClientRef) {
-        let Some(known) = self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch) else { return };
+        let Some(known) =
+            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)
+        else {
+            return;
+        };
         known.turn_queued = false;
         // While its turn lasts, nothing else is routed.
-        let Mode::Behind(mut behind) = std::mem::replace(&mut known.mode, Mode::Live) else { return };
+        let Mode::Behind(mut behind) = std::mem::replace(&mut known.mode, Mode::Live) else {
+            return;
+        };
         let mut walk = Walk::More;
         for _ in 0..STEPS_PER_TURN {
             walk = self.step(client, &mut behind);
@@ -110,7 +117,8 @@ impl Broker {
         let frontier = behind.chunk.front().map_or(behind.next, |record| record.offset);
         let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
         let run = known.runs.front().map(|run| run.place).filter(|place| *place <= frontier);
-        let assigned = self.next_assigned(&known.id, behind).filter(|(place, _)| *place <= frontier);
+        let assigned =
+            self.next_assigned(&known.id, behind).filter(|(place, _)| *place <= frontier);
         match (assigned, run) {
             (Some(key), None) => self.step_assigned(client, behind, key),
             (Some(key), Some(place)) if key.0 <= place => self.step_assigned(client, behind, key),
@@ -173,10 +181,14 @@ impl Broker {
         for unrouted in &self.unrouted {
             let Routing::Qos0(route) = &unrouted.what else { continue };
             let target = route.targets.iter().find(|target| target.client == client);
-            let (Some(target), true) = (target, unrouted.offset >= behind.qos0_from) else { continue };
-            let Some(view) = store.peek(unrouted.offset) else { continue };
+            let (Some(target), true) = (target, unrouted.offset >= behind.qos0_from) else {
+                continue;
+            };
+            let Some(stored) = store.peek(unrouted.offset) else { continue };
+            let view = stored.view();
             let message = Message::from(&view);
-            let own = delivery.client(client).is_some_and(|known| known.id.as_str() == message.publisher);
+            let own =
+                delivery.client(client).is_some_and(|known| known.id.as_str() == message.publisher);
             if let Some(effective) = target.grants.effective(QoS::AtMostOnce, own) {
                 let terms = Terms {
                     qos: QoS::AtMostOnce,
@@ -197,11 +209,18 @@ impl Broker {
     /// it was connected, and retained messages.
     fn may_be_live(&self, client: ClientRef, behind: &Behind) -> bool {
         let Some(known) = self.clients.get(client.index()) else { return true };
-        let assigned_before = self.next_assigned(&known.id, behind).is_some_and(|(place, _)| place < known.connected_at);
+        let assigned_before = self
+            .next_assigned(&known.id, behind)
+            .is_some_and(|(place, _)| place < known.connected_at);
         known.runs.is_empty() && !assigned_before && self.released() >= known.connected_at
     }
 
-    fn step_message(&mut self, client: ClientRef, behind: &mut Behind, record: StoredRecord) -> Walk {
+    fn step_message(
+        &mut self,
+        client: ClientRef,
+        behind: &mut Behind,
+        record: StoredRecord,
+    ) -> Walk {
         let offset = record.offset;
         let Some(view) = MessageView::from_record(&record) else {
             self.stats.drop_messages(Dropped::Damaged, 1);
@@ -210,7 +229,8 @@ impl Broker {
         };
         let message = Message::from(&view);
         let effective = self.effective_at(client, &message, offset);
-        let wanted = effective.filter(|effective| self.is_wanted(client, behind, &message, effective.qos, offset));
+        let wanted = effective
+            .filter(|effective| self.is_wanted(client, behind, &message, effective.qos, offset));
         let walk = match wanted {
             Some(effective) => {
                 let terms = Terms {
@@ -232,11 +252,19 @@ impl Broker {
     }
 
     /// Whether a delivery without a number is still to be made.
-    fn is_wanted(&self, client: ClientRef, behind: &Behind, message: &Message<'_>, qos: QoS, offset: Offset) -> bool {
+    fn is_wanted(
+        &self,
+        client: ClientRef,
+        behind: &Behind,
+        message: &Message<'_>,
+        qos: QoS,
+        offset: Offset,
+    ) -> bool {
         if message.qos == QoS::AtMostOnce {
             return offset >= behind.qos0_from;
         }
-        let connected_at = self.clients.get(client.index()).map_or(Offset::MAX, |known| known.connected_at);
+        let connected_at =
+            self.clients.get(client.index()).map_or(Offset::MAX, |known| known.connected_at);
         qos > QoS::AtMostOnce || offset >= connected_at
     }
 
@@ -255,14 +283,21 @@ impl Broker {
             return Walk::WaitDurable;
         }
         let late = key.0 < known.connected_at;
-        let row = self.store.state().session(&known.id).and_then(|session| session.assigned.get(&key)).cloned();
+        let row = self
+            .store
+            .state()
+            .session(&known.id)
+            .and_then(|session| session.assigned.get(&key))
+            .cloned();
         let Some(row) = row else { return Walk::More };
         // QoS 0 that may have been sent before is not sent twice.
         if row.qos == QoS::AtMostOnce && late && !row.retained {
             self.assignment_had_its_turn(client);
             return Walk::More;
         }
-        let terms = Terms { qos: row.qos, retain: row.retained, subscription_ids: &row.subscription_ids, place: key.0 };
+        let ids = subscription_ids(&row.subscription_ids);
+        let terms =
+            Terms { qos: row.qos, retain: row.retained, subscription_ids: &ids, place: key.0 };
         let walk = match self.locate(client, behind, row.message) {
             Located::Memory => self.send_from_memory(client, &row, terms, key),
             Located::Fetched(record) => {
@@ -289,19 +324,31 @@ impl Broker {
     }
 
     /// Sends an assigned message that is in memory.
-    pub(super) fn send_from_memory(&mut self, client: ClientRef, row: &AssignedRow, terms: Terms<'_>, key: AssignedKey) -> Walk {
+    pub(super) fn send_from_memory(
+        &mut self,
+        client: ClientRef,
+        row: &AssignedRow,
+        terms: Terms<'_>,
+        key: AssignedKey,
+    ) -> Walk {
         if let Some(walk) = self.walk_over(client, terms, Some(key)) {
             return walk;
         }
         let (mut delivery, store) = self.delivery();
-        let Some(view) = store.peek(row.message) else { return Walk::WaitDurable };
+        let Some(stored) = store.peek(row.message) else { return Walk::WaitDurable };
         let number = delivery.client(client).map(|known| known.outbound.next_number());
-        let sent = delivery.send(client, &Message::from(&view), terms);
+        let sent = delivery.send(client, &Message::from(&stored.view()), terms);
         self.after_send(client, sent, terms, number, Some(key))
     }
 
     /// Lets the client pass the next entry of its stream: sends it, or notes that it needs no sending. `message` is `None` if it can't be read.
-    fn walk_to(&mut self, client: ClientRef, message: Option<&Message<'_>>, terms: Terms<'_>, key: Option<AssignedKey>) -> Walk {
+    fn walk_to(
+        &mut self,
+        client: ClientRef,
+        message: Option<&Message<'_>>,
+        terms: Terms<'_>,
+        key: Option<AssignedKey>,
+    ) -> Walk {
         if let Some(walk) = self.walk_over(client, terms, key) {
             return walk;
         }
@@ -321,7 +368,12 @@ impl Broker {
     }
 
     /// What an earlier connection has settled needs no sending: done, or PUBREL only [MQTT-4.4.0-1].
-    fn walk_over(&mut self, client: ClientRef, terms: Terms<'_>, key: Option<AssignedKey>) -> Option<Walk> {
+    fn walk_over(
+        &mut self,
+        client: ClientRef,
+        terms: Terms<'_>,
+        key: Option<AssignedKey>,
+    ) -> Option<Walk> {
         if terms.qos == QoS::AtMostOnce {
             return None;
         }
@@ -340,12 +392,19 @@ impl Broker {
         }
         let slot = known.connection;
         if step == Step::Released {
-            self.send(slot, &Packet::Pubrel(Ack::new(packet_id_of(number), ReasonCode::Success)));
+            self.send(slot, &Packet::Pubrel(Ack::new(packet_id_of(number))));
         }
         Some(Walk::More)
     }
 
-    fn after_send(&mut self, client: ClientRef, sent: Sent, terms: Terms<'_>, number: Option<u64>, key: Option<AssignedKey>) -> Walk {
+    fn after_send(
+        &mut self,
+        client: ClientRef,
+        sent: Sent,
+        terms: Terms<'_>,
+        number: Option<u64>,
+        key: Option<AssignedKey>,
+    ) -> Walk {
         if sent == Sent::NotNow {
             return self.why_not_now(client);
         }
@@ -360,7 +419,8 @@ impl Broker {
     /// Asks for more numbers in good time.
     pub(super) fn reserve_numbers(&mut self, client: ClientRef) {
         let low = self.clients.get(client.index()).is_some_and(|known| {
-            known.outbound.next_number().saturating_add(NUMBERS_RESERVED / 2) > known.reserved.newest()
+            known.outbound.next_number().saturating_add(NUMBERS_RESERVED / 2)
+                > known.reserved.newest()
         });
         if low {
             self.progress_is_due(client);
@@ -381,7 +441,12 @@ impl Broker {
     }
 
     /// Finds one record for a client that is behind: in memory, already fetched, or by asking the disk.
-    pub(super) fn locate(&mut self, client: ClientRef, behind: &mut Behind, offset: Offset) -> Located {
+    pub(super) fn locate(
+        &mut self,
+        client: ClientRef,
+        behind: &mut Behind,
+        offset: Offset,
+    ) -> Located {
         if self.store.peek(offset).is_some() {
             return Located::Memory;
         }
@@ -391,7 +456,9 @@ impl Broker {
             return record.map_or(Located::Gone, Located::Fetched);
         }
         match self.store.record(offset) {
-            Read::Records { records, .. } => records.into_iter().next().map_or(Located::Gone, Located::Fetched),
+            Read::Records { records, .. } => {
+                records.into_iter().next().map_or(Located::Gone, Located::Fetched)
+            }
             Read::Cold(request) => {
                 let ticket = self.ticket(Awaited::ClientRecord(client, offset));
                 behind.fetch = Some(ticket);
@@ -402,7 +469,12 @@ impl Broker {
     }
 
     /// What the session's subscriptions say about a message at an offset: those that covered it then.
-    fn effective_at(&self, client: ClientRef, message: &Message<'_>, offset: Offset) -> Option<Effective> {
+    fn effective_at(
+        &self,
+        client: ClientRef,
+        message: &Message<'_>,
+        offset: Offset,
+    ) -> Option<Effective> {
         let known = self.clients.get(client.index())?;
         let session = self.store.state().session(&known.id)?;
         let own = known.id.as_str() == message.publisher;
@@ -411,7 +483,10 @@ impl Broker {
 
     /// The session's filters as one question.
     fn matcher_of(&self, client: ClientRef) -> Arc<dyn KeyMatcher> {
-        let session = self.clients.get(client.index()).and_then(|known| self.store.state().session(&known.id));
+        let session = self
+            .clients
+            .get(client.index())
+            .and_then(|known| self.store.state().session(&known.id));
         Arc::new(FilterSet::of(session))
     }
 
@@ -427,17 +502,24 @@ impl Broker {
         }
         match awaited {
             Awaited::ClientChunk(client) => self.chunk_fetched(client, ticket, result),
-            Awaited::ClientRecord(client, offset) => self.record_fetched(client, ticket, offset, result),
-            Awaited::GroupChunk(group, key) => self.group_chunk_fetched(group, &key, ticket, result),
-            Awaited::GroupRecord(group, key, offset) => self.group_record_fetched(group, &key, ticket, offset, result),
+            Awaited::ClientRecord(client, offset) => {
+                self.record_fetched(client, ticket, offset, result)
+            }
+            Awaited::GroupChunk(group, key) => {
+                self.group_chunk_fetched(group, &key, ticket, result)
+            }
+            Awaited::GroupRecord(group, key, offset) => {
+                self.group_record_fetched(group, &key, ticket, offset, result)
+            }
             Awaited::Retention => self.retention_fetched(result),
-            Awaited::Carry(offset) => self.carry_fetched(offset, result),
+            Awaited::Carry => self.carry_fetched(&result),
             Awaited::Password(_) => {}
         }
     }
 
     fn behind_that_awaits(&mut self, client: ClientRef, ticket: u64) -> Option<&mut Behind> {
-        let known = self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)?;
+        let known =
+            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)?;
         match &mut known.mode {
             Mode::Behind(behind) if behind.fetch == Some(ticket) => {
                 behind.fetch = None;
@@ -457,7 +539,13 @@ impl Broker {
         self.queue_turn(client);
     }
 
-    fn record_fetched(&mut self, client: ClientRef, ticket: u64, offset: Offset, result: ReadResult) {
+    fn record_fetched(
+        &mut self,
+        client: ClientRef,
+        ticket: u64,
+        offset: Offset,
+        result: ReadResult,
+    ) {
         let Some(behind) = self.behind_that_awaits(client, ticket) else { return };
         behind.single = Some((offset, result.records.into_iter().next()));
         self.queue_turn(client);
@@ -483,14 +571,23 @@ pub(super) fn grant_of(span: &Span) -> Grant {
         qos: span.qos,
         no_local: span.no_local,
         retain_as_published: span.retain_as_published,
-        subscription_id: span.subscription_id,
+        subscription_id: span.subscription_id.and_then(SubscriptionId::new),
     }
+}
+
+/// The identifiers of a row.
+pub(super) fn subscription_ids(numbers: &[u32]) -> SubscriptionIds {
+    numbers.iter().filter_map(|number| SubscriptionId::new(*number)).collect()
 }
 
 /// The subscriptions of a session that covered `topic` at `offset`.
 pub(super) fn grants_at(session: &SessionState, topic: &str, offset: Offset) -> Grants {
-    let covers = |span: &&Span| span.from <= offset && span.until.is_none_or(|until| offset < until);
-    let rows = session.subscriptions.iter().filter(|(filter, _)| !is_shared(filter) && TopicFilter::text_matches(filter, topic));
+    let covers =
+        |span: &&Span| span.from <= offset && span.until.is_none_or(|until| offset < until);
+    let rows = session
+        .subscriptions
+        .iter()
+        .filter(|(filter, _)| !is_shared(filter) && TopicFilter::text_matches(filter, topic));
     rows.flat_map(|(_, row)| row.spans.iter().filter(covers)).map(grant_of).collect()
 }
 
@@ -509,7 +606,12 @@ impl FilterSet {
     /// All filters of a session's own subscriptions, closed spans included.
     pub(super) fn of(session: Option<&SessionState>) -> Self {
         let filters = session.into_iter().flat_map(|session| session.subscriptions.keys());
-        Self { filters: filters.filter(|filter| !is_shared(filter)).map(|filter| Box::from(&**filter)).collect() }
+        Self {
+            filters: filters
+                .filter(|filter| !is_shared(filter))
+                .map(|filter| Box::from(&**filter))
+                .collect(),
+        }
     }
 
     /// One filter.
@@ -520,6 +622,8 @@ impl FilterSet {
 
 impl KeyMatcher for FilterSet {
     fn matches(&self, key: &[u8]) -> bool {
-        std::str::from_utf8(key).is_ok_and(|topic| self.filters.iter().any(|filter| TopicFilter::text_matches(filter, topic)))
+        std::str::from_utf8(key).is_ok_and(|topic| {
+            self.filters.iter().any(|filter| TopicFilter::text_matches(filter, topic))
+        })
     }
 }

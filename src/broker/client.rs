@@ -61,6 +61,10 @@ pub(super) struct Client {
     pub(super) runs_done: Offset,
     /// Numbers below may have been sent on an earlier connection: they go with DUP [MQTT-3.3.1-1].
     pub(super) dup_below: u64,
+    /// The log's end when it connected: deliveries at QoS 0 below are not made.
+    pub(super) connected_at: Offset,
+    /// What an earlier connection had left open.
+    pub(super) resumed: Resumed,
     pub(super) reserved: Reserved,
     /// The assignments behind numbers in flight, and behind numbers acknowledged out of order.
     pub(super) assigned_numbers: BTreeMap<u64, AssignedKey>,

@@ -1,6 +1,7 @@
 //! A Network Connection as the core sees it: what it speaks, what it may send, what goes to it.
 
-use crate::access::Authentication;
+use crate::access::Exchange;
+use crate::access::Grants;
 use crate::broker::event::ConnectionId;
 use crate::broker::event::Origin;
 use crate::broker::outbox::Outbox;
@@ -52,7 +53,7 @@ pub(super) struct Connecting {
     /// The ticket of a password check, if one is under way.
     pub(super) ticket: Option<u64>,
     /// The steps of enhanced authentication so far.
-    pub(super) authentication: Option<Authentication>,
+    pub(super) exchange: Option<Exchange>,
 }
 
 /// What holds while a client is connected.
@@ -68,14 +69,20 @@ pub(super) struct Connected {
     /// The method of CONNECT, which re-authentication has to keep [MQTT-4.12.1-1].
     pub(super) authentication_method: Option<Text>,
     /// A re-authentication under way.
-    pub(super) authentication: Option<Authentication>,
-    /// The topic that the last permitted PUBLISH went to: the next on the same topic need not ask again.
-    pub(super) last_permitted: Option<(Text, bool)>,
+    pub(super) exchange: Option<Exchange>,
+    /// What the rules allow it.
+    pub(super) grants: Grants,
 }
 
 impl Connection {
     /// A connection of which nothing is known yet.
-    pub(super) fn new(id: ConnectionId, origin: Origin, decoder: Decoder, output_limit: usize, now: Timestamp) -> Self {
+    pub(super) fn new(
+        id: ConnectionId,
+        origin: Origin,
+        decoder: Decoder,
+        output_limit: usize,
+        now: Timestamp,
+    ) -> Self {
         Self {
             id,
             origin,

@@ -3,7 +3,6 @@
 //! Everything that reaches a client goes through [`Delivery::send`]: live messages, those read from the log, retained ones, assignments.
 //! It numbers the delivery, names the topic, encodes, and counts what can't be sent.
 
-use bytes::BytesMut;
 use slab::Slab;
 
 use crate::broker::client::Client;
@@ -14,9 +13,9 @@ use crate::broker::stats::Dropped;
 use crate::broker::stats::Stats;
 use crate::commitlog::Offset;
 use crate::mqtt::PacketId;
-use crate::mqtt::ProtocolVersion;
 use crate::mqtt::PublishHeader;
 use crate::mqtt::QoS;
+use crate::mqtt::SubscriptionId;
 use crate::session::Naming;
 use crate::session::Step;
 use crate::session::packet_id_of;
@@ -41,7 +40,7 @@ pub(super) struct Delivery<'a> {
 pub(super) struct Terms<'a> {
     pub(super) qos: QoS,
     pub(super) retain: bool,
-    pub(super) subscription_ids: &'a [u32],
+    pub(super) subscription_ids: &'a [SubscriptionId],
     /// Where it stands in the session's stream.
     pub(super) place: Offset,
 }
@@ -67,11 +66,17 @@ impl Delivery<'_> {
         let Some(client) = self.client(client) else { return false };
         let slot = client.connection;
         let numbered = qos == QoS::AtMostOnce || client.may_number(durable);
-        numbered && self.connections.get(slot).is_some_and(|connection| connection.outbox.has_room())
+        numbered
+            && self.connections.get(slot).is_some_and(|connection| connection.outbox.has_room())
     }
 
     /// Sends the message, if the client can take it now.
-    pub(super) fn send(&mut self, client: ClientRef, message: &Message<'_>, terms: Terms<'_>) -> Sent {
+    pub(super) fn send(
+        &mut self,
+        client: ClientRef,
+        message: &Message<'_>,
+        terms: Terms<'_>,
+    ) -> Sent {
         if !self.can_send(client, terms.qos) {
             return Sent::NotNow;
         }
@@ -85,7 +90,9 @@ impl Delivery<'_> {
             skip(client, terms);
             return Sent::Done;
         }
-        let Some(connection) = self.connections.get_mut(client.connection) else { return Sent::NotNow };
+        let Some(connection) = self.connections.get_mut(client.connection) else {
+            return Sent::NotNow;
+        };
         let packet_id = (terms.qos > QoS::AtMostOnce).then(|| packet_id_of(number));
         if encode(connection, message, terms, packet_id, dup, self.now) {
             if terms.qos > QoS::AtMostOnce {
@@ -133,12 +140,12 @@ fn encode(
         subscription_ids: if version.is_v5() { terms.subscription_ids } else { &[] },
         message_expiry_interval: message.expiry_left(now),
         properties: message.properties,
-        payload_len: message.payload.len(),
+        payload_length: message.payload.len(),
     };
-    let length = header.encoded_length(version);
-    if length > packet_size_max {
-        return false;
-    }
+    let length = match header.encoded_length(version) {
+        Ok(length) if length <= packet_size_max => length,
+        Ok(_) | Err(_) => return false,
+    };
     // An alias is introduced only if its three bytes fit too.
     if length + ALIAS_LENGTH <= packet_size_max
         && let Some(connected) = connection.connected_mut()
@@ -152,11 +159,10 @@ fn encode(
             }
         }
     }
-    write(connection.outbox.buffer(), &header, version, message.payload);
-    true
-}
-
-fn write(buffer: &mut BytesMut, header: &PublishHeader<'_>, version: ProtocolVersion, payload: &[u8]) {
-    header.encode(version, buffer);
-    buffer.extend_from_slice(payload);
+    let buffer = connection.outbox.buffer();
+    let encoded = header.encode(version, buffer).is_ok();
+    if encoded {
+        buffer.extend_from_slice(message.payload);
+    }
+    encoded
 }

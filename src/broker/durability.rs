@@ -20,6 +20,7 @@ use crate::store::CheckpointDone;
 use crate::store::Durability;
 use crate::store::StateError;
 use crate::store::Store;
+use crate::store::StoredMessage;
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -41,7 +42,14 @@ pub(super) struct CommitState {
 
 impl CommitState {
     pub(super) fn new(durability: Durability) -> Self {
-        Self { durability, in_flight: None, full: false, poisoned: false, checkpointing: false, waiting: Vec::new() }
+        Self {
+            durability,
+            in_flight: None,
+            full: false,
+            poisoned: false,
+            checkpointing: false,
+            waiting: Vec::new(),
+        }
     }
 
     /// Everything below may be relied on: acknowledged, and delivered.
@@ -127,7 +135,8 @@ impl Broker {
         let micros = u64::try_from(self.now.since(started).as_micros()).unwrap_or(u64::MAX);
         self.stats.commits += 1;
         self.stats.committed_bytes += batch.size_bytes() as u64;
-        self.stats.committed_records += batch.next_offset().checked_since(batch.base_offset()).unwrap_or(0);
+        self.stats.committed_records +=
+            batch.next_offset().checked_since(batch.base_offset()).unwrap_or(0);
         self.stats.commit_micros += micros;
         self.stats.commit_micros_max = self.stats.commit_micros_max.max(micros);
     }
@@ -149,25 +158,34 @@ impl Broker {
     fn release_gates(&mut self, released: Offset) {
         for slot in std::mem::take(&mut self.gates) {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
+            let was_opening = connection.outbox.is_opening();
             let finished = connection.outbox.release(released);
             if let Some(connected) = connection.connected_mut() {
                 connected.inbound.finish(finished);
             }
+            let opened = was_opening && !connection.outbox.is_opening();
             connection.gate_queued = connection.outbox.is_gated();
             if connection.gate_queued {
                 self.gates.push(slot);
             }
             self.queue_write(slot);
+            if let (true, Some(client)) = (opened, self.client_at(slot)) {
+                self.queue_turn(client);
+                self.rouse_groups_of(client);
+            }
         }
     }
 
     /// Hands on, in offset order, what has become durable, to the clients that are live.
     fn route_durable(&mut self, released: Offset) {
-        while let Some(unrouted) = self.unrouted.pop_front_if(|unrouted| unrouted.offset < released) {
+        while let Some(unrouted) = self.unrouted.pop_front_if(|unrouted| unrouted.offset < released)
+        {
             match unrouted.what {
                 Routing::Message(route) => self.route_message(unrouted.offset, &route),
                 Routing::Qos0(_) => {}
-                Routing::Assigned(client, counter) => self.route_assigned(client, (unrouted.offset, counter)),
+                Routing::Assigned(client, counter) => {
+                    self.route_assigned(client, (unrouted.offset, counter))
+                }
             }
         }
         self.routed = released;
@@ -177,9 +195,13 @@ impl Broker {
         let qos0_from = self.store.next_offset();
         let mut fallen: Vec<ClientRef> = Vec::new();
         let (mut delivery, store) = self.delivery();
-        let view = store.peek(offset);
+        let stored = store.peek(offset);
+        let view = stored.as_ref().map(StoredMessage::view);
         for target in &route.targets {
-            let Some(client) = delivery.client(target.client).filter(|client| client.is_live()) else { continue };
+            let Some(client) = delivery.client(target.client).filter(|client| client.is_live())
+            else {
+                continue;
+            };
             let Some(view) = &view else {
                 // Not in memory any more: the walk through the log finds it, or counts it.
                 client.fall_behind(offset, qos0_from);
@@ -206,7 +228,12 @@ impl Broker {
     }
 
     /// Hands a message published at QoS 0 to all that are live, at once. `offset` is `None` if it is not logged.
-    pub(super) fn route_qos0(&mut self, offset: Option<Offset>, message: &Message<'_>, route: &Route) -> bool {
+    pub(super) fn route_qos0(
+        &mut self,
+        offset: Option<Offset>,
+        message: &Message<'_>,
+        route: &Route,
+    ) -> bool {
         let routed = self.routed;
         let mut missed = false;
         let mut fallen: Vec<ClientRef> = Vec::new();

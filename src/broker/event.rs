@@ -14,8 +14,7 @@ use bytes::Bytes;
 use bytes::BytesMut;
 use smallvec::SmallVec;
 
-use crate::access::Access;
-use crate::access::PasswordCheck;
+use crate::access::PasswordJob;
 use crate::access::Verdict;
 use crate::commitlog::Committed;
 use crate::commitlog::PendingBatch;
@@ -101,8 +100,14 @@ pub enum Event<'a> {
     Checkpointed(Result<CheckpointDone, StateError>),
     /// The truncation under way has ended.
     Truncated(Result<(), StorageError>),
-    /// Passwords and rules were read again.
-    AccessChanged(Arc<Access>),
+    /// The password file and the ACL file were read again: their texts, or `None` where there is no such file.
+    /// A text that is wrong changes nothing.
+    AccessRead {
+        /// The text of the password file.
+        passwords: Option<String>,
+        /// The text of the ACL file.
+        acl: Option<String>,
+    },
     /// Nothing but time has passed.
     Tick,
     /// End in good order: no more publishes, say goodbye, make everything durable, checkpoint.
@@ -148,7 +153,7 @@ pub enum Output {
         /// Names the check.
         ticket: u64,
         /// The work.
-        check: PasswordCheck,
+        job: PasswordJob,
     },
     /// Bring the checkpoint up to date, then [`Event::Checkpointed`].
     Checkpoint(Checkpoint),

@@ -28,7 +28,7 @@ impl<'a> From<&MessageView<'a>> for Message<'a> {
             qos: view.qos,
             retain: view.retain,
             properties: view.properties,
-            expires_at: view.expires_at,
+            expires_at: view.expires_at(),
             publisher: view.publisher,
         }
     }

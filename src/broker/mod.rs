@@ -32,11 +32,13 @@ mod options;
 mod outbox;
 mod progress;
 mod publish;
+mod random;
 mod reauthenticate;
 mod receive;
 mod recovery;
 mod retained;
 mod retention;
+mod revoke;
 mod router;
 mod share;
 mod stats;
@@ -56,6 +58,7 @@ use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
 use crate::broker::connection::Connection;
 use crate::broker::deliver::Delivery;
+use crate::broker::random::Random;
 use crate::broker::router::GroupIndex;
 use crate::broker::router::Route;
 use crate::broker::router::Router;
@@ -79,7 +82,8 @@ pub use stats::Stats;
 /// The core.
 pub struct Broker {
     options: Options,
-    access: Arc<Access>,
+    access: Access,
+    random: Random,
     store: Store,
     connections: Slab<Connection>,
     connection_slots: Map<ConnectionId, usize>,
@@ -103,6 +107,8 @@ pub struct Broker {
     writes: Vec<usize>,
     /// Slots of connections that wait for something to become durable.
     gates: Vec<usize>,
+    /// Slots of connections that are not read from until less waits to become durable.
+    paused: Vec<usize>,
     outputs: VecDeque<Output>,
     tickets: Map<u64, Awaited>,
     next_ticket: u64,
@@ -110,7 +116,6 @@ pub struct Broker {
     retention: retention::RetentionState,
     stopping: lifecycle::Stopping,
     stats: Stats,
-    assigned_ids: u64,
     started: Timestamp,
     now: Timestamp,
 }
@@ -178,7 +183,7 @@ enum Awaited {
     /// A chunk of the log in which retention counts what a session loses.
     Retention,
     /// A retained message that is to be carried forward.
-    Carry(Offset),
+    Carry,
 }
 
 /// Turns that one event may take, so that clients far behind do not hold up the others.
@@ -200,7 +205,9 @@ impl Broker {
             Event::Verified { ticket, verdict } => self.handle_verified(ticket, verdict),
             Event::Checkpointed(result) => self.handle_checkpointed(result),
             Event::Truncated(result) => self.handle_truncated(result),
-            Event::AccessChanged(access) => self.access = access,
+            Event::AccessRead { passwords, acl } => {
+                self.handle_access_read(passwords.as_deref(), acl.as_deref())
+            }
             Event::Tick => {}
             Event::Stop => self.handle_stop(),
         }
@@ -279,7 +286,11 @@ impl Broker {
 
     /// Gives a client that is behind a turn, unless it has one coming.
     fn queue_turn(&mut self, client: ClientRef) {
-        let Some(known) = self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch) else { return };
+        let Some(known) =
+            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)
+        else {
+            return;
+        };
         if !known.turn_queued && !known.is_live() {
             known.turn_queued = true;
             self.turns.push_back(Turn::Client(client));

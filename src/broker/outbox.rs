@@ -30,6 +30,8 @@ pub(super) struct Outbox {
     gated: VecDeque<(Offset, Packet)>,
     given: usize,
     limit: usize,
+    /// CONNACK is gated: nothing may go before it [MQTT-3.2.0-1].
+    opening: bool,
 }
 
 impl Outbox {
@@ -42,6 +44,7 @@ impl Outbox {
             gated: VecDeque::new(),
             given: 0,
             limit,
+            opening: false,
         }
     }
 
@@ -54,11 +57,24 @@ impl Outbox {
     /// Encodes a packet that promises nothing. Reason Strings and User Properties are left out if it would be larger than the
     /// client takes; if it still is, nothing is sent [MQTT-3.1.2-24].
     pub(super) fn push(&mut self, packet: &Packet) {
-        packet.encode_within(self.version, self.packet_size_max, &mut self.ready);
+        if self.opening {
+            self.push_after(Offset::ZERO, packet.clone());
+        } else {
+            self.encode(packet);
+        }
+    }
+
+    fn encode(&mut self, packet: &Packet) {
+        if let Err(error) =
+            packet.encode_within(self.version, self.packet_size_max, &mut self.ready)
+        {
+            tracing::debug!(packet = %packet.packet_type(), %error, "not sent");
+        }
     }
 
     /// Queues a packet until everything below `after` is durable.
     pub(super) fn push_after(&mut self, after: Offset, packet: Packet) {
+        self.opening |= matches!(packet, Packet::Connack(_));
         let after = self.gated.back().map_or(after, |(last, _)| after.max(*last));
         self.gated.push_back((after, packet));
     }
@@ -68,9 +84,21 @@ impl Outbox {
         let mut finished = 0;
         while let Some((_, packet)) = self.gated.pop_front_if(|(after, _)| *after <= durable) {
             finished += usize::from(finishes(&packet));
-            self.push(&packet);
+            self.opening &= !matches!(packet, Packet::Connack(_));
+            self.encode(&packet);
         }
         finished
+    }
+
+    /// Forgets what waits: the connection ends.
+    pub(super) fn end(&mut self) {
+        self.gated.clear();
+        self.opening = false;
+    }
+
+    /// Whether CONNACK waits.
+    pub(super) fn is_opening(&self) -> bool {
+        self.opening
     }
 
     /// Where deliveries are encoded.
@@ -90,7 +118,7 @@ impl Outbox {
 
     /// Whether another delivery may be pushed. One message may exceed the limit, whatever its size; a second may not.
     pub(super) fn has_room(&self) -> bool {
-        self.given + self.ready.len() < self.limit
+        !self.opening && self.given + self.ready.len() < self.limit
     }
 
     /// Whether packets wait for something to become durable.

@@ -12,8 +12,6 @@ use crate::broker::client::ProgressState;
 use crate::commitlog::Offset;
 use crate::mqtt::Ack;
 use crate::mqtt::Packet;
-use crate::mqtt::ReasonCode;
-use crate::store::NumberSet;
 use crate::store::ProgressRow;
 use crate::store::Row;
 
@@ -60,13 +58,15 @@ impl Broker {
             let Some(known) = self.clients.get_mut(client.index()) else { continue };
             let slot = known.connection;
             for packet_id in std::mem::take(&mut known.to_release) {
-                self.send_after(slot, after, Packet::Pubrel(Ack::new(packet_id, ReasonCode::Success)));
+                self.send_after(slot, after, Packet::Pubrel(Ack::new(packet_id)));
             }
         }
     }
 
     fn is_connected(&self, client: ClientRef, condition: impl Fn(&Client) -> bool) -> bool {
-        self.clients.get(client.index()).is_some_and(|known| known.epoch == client.epoch && condition(known))
+        self.clients
+            .get(client.index())
+            .is_some_and(|known| known.epoch == client.epoch && condition(known))
     }
 
     /// Writes a client's progress row; returns the offset that has to be durable for it to hold.
@@ -117,15 +117,21 @@ fn progress_row(client: &Client, routed: Offset, staying: bool) -> ProgressRow {
     };
     let number = client.outbound.base();
     // What an earlier connection left open and this one has not come to yet is still open.
-    let unwalked = |numbers: &[u64]| numbers.iter().copied().filter(|left| *left >= client.outbound.next_number()).collect::<Vec<_>>();
+    let unwalked = |numbers: &[u64]| {
+        numbers
+            .iter()
+            .copied()
+            .filter(|left| *left >= client.outbound.next_number())
+            .collect::<Vec<_>>()
+    };
     let acked = client.outbound.done_numbers().chain(unwalked(&client.resumed.acked));
     let received = client.outbound.released_numbers().chain(unwalked(&client.resumed.received));
     let used = client.outbound.next_number().max(client.dup_below);
     ProgressRow {
         position: client.outbound.first_place().unwrap_or(walked),
         number,
-        acked: NumberSet::from_numbers(acked),
-        received: NumberSet::from_numbers(received),
+        acked: acked.collect(),
+        received: received.collect(),
         sent_limit: if staying { used + NUMBERS_RESERVED } else { used },
         run: client.runs.front().and_then(|run| Some((run.filter.clone(), run.after.clone()?))),
         runs_done: client.runs_done,

@@ -18,6 +18,8 @@ use crate::broker::deliver::Terms;
 use crate::broker::message::Message;
 use crate::commitlog::Offset;
 use crate::mqtt::QoS;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
 use crate::mqtt::Text;
 use crate::mqtt::TopicFilter;
 use crate::store::AssignedRow;
@@ -26,6 +28,7 @@ use crate::store::Retained;
 use crate::store::Row;
 use crate::store::SessionState;
 use crate::store::Span;
+use crate::store::StoredMessage;
 
 /// How many topics are looked at per step.
 const TOPICS_PER_STEP: usize = 512;
@@ -52,7 +55,9 @@ impl Broker {
         match self.next_retained(&run) {
             Next::End => self.end_run(client, &run),
             Next::Nothing(topic) => self.pass_topic(client, topic),
-            Next::Topic(topic, retained) => self.step_retained(client, behind, &run, &span, topic, retained),
+            Next::Topic(topic, retained) => {
+                self.step_retained(client, behind, &run, &span, topic, retained)
+            }
         }
     }
 
@@ -66,7 +71,9 @@ impl Broker {
     }
 
     fn pass_topic(&mut self, client: ClientRef, topic: Text) -> Walk {
-        if let Some(run) = self.clients.get_mut(client.index()).and_then(|known| known.runs.front_mut()) {
+        if let Some(run) =
+            self.clients.get_mut(client.index()).and_then(|known| known.runs.front_mut())
+        {
             run.after = Some(topic);
         }
         Walk::More
@@ -81,12 +88,21 @@ impl Broker {
             None => Bound::Included(prefix),
         };
         let mut last = None;
-        for (topic, retained) in self.store.state().retained().range::<str, _>((from, Bound::Unbounded)).take(TOPICS_PER_STEP) {
+        for (topic, retained) in self
+            .store
+            .state()
+            .retained()
+            .range::<str, _>((from, Bound::Unbounded))
+            .take(TOPICS_PER_STEP)
+        {
             if !topic.starts_with(prefix) {
                 return Next::End;
             }
             let expired = retained.expires_at.is_some_and(|deadline| deadline <= self.now);
-            if !expired && retained.message_offset < run.place && TopicFilter::text_matches(filter, topic) {
+            if !expired
+                && retained.message_offset < run.place
+                && TopicFilter::text_matches(filter, topic)
+            {
                 return Next::Topic(Text::from(topic.clone()), *retained);
             }
             last = Some(topic);
@@ -112,13 +128,13 @@ impl Broker {
             }
             Located::Awaited => return Walk::WaitDisk,
         };
-        let view = match &fetched {
-            Some(record) => MessageView::from_record(record),
-            None => self.store.peek(retained.offset),
+        let published = match &fetched {
+            Some(record) => MessageView::from_record(record).map(|view| view.qos),
+            None => self.store.peek(retained.offset).map(|stored| stored.view().qos),
         };
-        let Some(view) = view else { return self.pass_topic(client, topic) };
-        let (qos, publisher_is_allowed) = (view.qos.min(span.qos), self.may_receive(client, view.topic));
-        let walk = if !publisher_is_allowed {
+        let Some(published) = published else { return self.pass_topic(client, topic) };
+        let qos = published.min(span.qos);
+        let walk = if !self.may_receive(client, &topic) {
             Walk::More
         } else if qos > QoS::AtMostOnce {
             self.assign_retained(client, run, span, retained.offset, qos)
@@ -141,12 +157,14 @@ impl Broker {
         span: &Span,
         place: Offset,
     ) -> Walk {
-        let ids: smallvec::SmallVec<[u32; 1]> = span.subscription_id.into_iter().collect();
+        let ids: SubscriptionIds =
+            span.subscription_id.and_then(SubscriptionId::new).into_iter().collect();
         let terms = Terms { qos: QoS::AtMostOnce, retain: true, subscription_ids: &ids, place };
         let (mut delivery, store) = self.delivery();
+        let stored = store.peek(offset);
         let view = match fetched {
             Some(record) => MessageView::from_record(record),
-            None => store.peek(offset),
+            None => stored.as_ref().map(StoredMessage::view),
         };
         let Some(view) = view else { return Walk::More };
         match delivery.send(client, &Message::from(&view), terms) {
@@ -156,7 +174,14 @@ impl Broker {
     }
 
     /// Gives a retained message its place in the client's stream.
-    fn assign_retained(&mut self, client: ClientRef, run: &Run, span: &Span, message: Offset, qos: QoS) -> Walk {
+    fn assign_retained(
+        &mut self,
+        client: ClientRef,
+        run: &Run,
+        span: &Span,
+        message: Offset,
+        qos: QoS,
+    ) -> Walk {
         let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
         if known.outbound.quota() <= known.assigned_waiting {
             return Walk::WaitClient;
@@ -175,8 +200,14 @@ impl Broker {
     }
 
     /// Appends an assignment; returns its offset and counter.
-    pub(super) fn assign(&mut self, client: ClientRef, client_id: &crate::mqtt::ClientId, row: AssignedRow) -> (Offset, u64) {
-        let counter = self.store.state().session(client_id).map_or(0, |session| session.assigned_next);
+    pub(super) fn assign(
+        &mut self,
+        client: ClientRef,
+        client_id: &crate::mqtt::ClientId,
+        row: AssignedRow,
+    ) -> (Offset, u64) {
+        let counter =
+            self.store.state().session(client_id).map_or(0, |session| session.assigned_next);
         let offset = self.store.put(self.now, Row::Assigned(client_id.clone(), counter, Some(row)));
         let recorded = self.is_recorded(client_id);
         if let Some(known) = self.clients.get_mut(client.index()) {
@@ -201,9 +232,18 @@ pub(super) fn runs_left(session: &SessionState) -> std::collections::VecDeque<Ru
     let mut runs: Vec<Run> = Vec::new();
     for (filter, row) in session.subscriptions.iter().filter(|(filter, _)| !is_shared(filter)) {
         let open = row.spans.iter().find(|span| span.until.is_none());
-        let Some(span) = open.filter(|span| span.retained_run && span.qos > QoS::AtMostOnce) else { continue };
-        if span.from >= done || (span.from >= session.progress.runs_done && span.from == session.progress.position) {
-            let after = session.progress.run.as_ref().filter(|(running, _)| running == filter).map(|(_, topic)| topic.clone());
+        let Some(span) = open.filter(|span| span.retained_run && span.qos > QoS::AtMostOnce) else {
+            continue;
+        };
+        if span.from >= done
+            || (span.from >= session.progress.runs_done && span.from == session.progress.position)
+        {
+            let after = session
+                .progress
+                .run
+                .as_ref()
+                .filter(|(running, _)| running == filter)
+                .map(|(_, topic)| topic.clone());
             runs.push(Run { place: span.from, filter: filter.clone(), after });
         }
     }
@@ -215,7 +255,9 @@ pub(super) fn runs_left(session: &SessionState) -> std::collections::VecDeque<Ru
 fn literal_prefix(filter: &str) -> &str {
     match filter.find(['+', '#']) {
         // `a/#` matches `a` too.
-        Some(wildcard) => filter.get(..wildcard).map_or("", |prefix| prefix.strip_suffix('/').unwrap_or(prefix)),
+        Some(wildcard) => {
+            filter.get(..wildcard).map_or("", |prefix| prefix.strip_suffix('/').unwrap_or(prefix))
+        }
         None => filter,
     }
 }

@@ -168,7 +168,10 @@ impl Router {
         let mut path: SmallVec<[(NodeIndex, &str); 16]> = SmallVec::new();
         let mut index = self.root;
         for level in levels {
-            let Some(child) = self.nodes.get(index).and_then(|node| node.children.get(level)) else { return };
+            let Some(child) = self.nodes.get(index).and_then(|node| node.children.get(level))
+            else {
+                return;
+            };
             path.push((index, level));
             index = *child;
         }
@@ -270,7 +273,11 @@ mod tests {
     }
 
     fn grant(id: u32) -> Grant {
-        Grant { qos: QoS::AtLeastOnce, subscription_id: Some(id), ..Grant::default() }
+        Grant {
+            qos: QoS::AtLeastOnce,
+            subscription_id: crate::mqtt::SubscriptionId::new(id),
+            ..Grant::default()
+        }
     }
 
     fn slots(router: &mut Router, topic: &str) -> Vec<u32> {

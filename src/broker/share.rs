@@ -15,6 +15,7 @@ use crate::broker::Turn;
 use crate::broker::Unrouted;
 use crate::broker::catch_up::FilterSet;
 use crate::broker::catch_up::Walk;
+use crate::broker::catch_up::subscription_ids;
 use crate::broker::client::AssignedKey;
 use crate::broker::client::ClientRef;
 use crate::broker::deliver::Sent;
@@ -31,6 +32,8 @@ use crate::commitlog::ReadResult;
 use crate::commitlog::StoredRecord;
 use crate::mqtt::ClientId;
 use crate::mqtt::QoS;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
 use crate::session::Grant;
 use crate::store::AssignedRow;
 use crate::store::GroupKey;
@@ -74,7 +77,13 @@ struct GroupBehind {
 
 impl GroupBehind {
     fn at(next: Offset) -> GroupMode {
-        GroupMode::Behind(Box::new(Self { next, chunk: VecDeque::new(), scanned: next, fetch: None, single: None }))
+        GroupMode::Behind(Box::new(Self {
+            next,
+            chunk: VecDeque::new(),
+            scanned: next,
+            fetch: None,
+            single: None,
+        }))
     }
 }
 
@@ -140,7 +149,8 @@ impl Broker {
     /// Makes a group look for messages that came back.
     fn rouse_group(&mut self, index: GroupIndex) {
         let Some(group) = self.groups.get_mut(index) else { return };
-        let returned = self.store.state().group(&group.key).is_some_and(|row| !row.returned.is_empty());
+        let returned =
+            self.store.state().group(&group.key).is_some_and(|row| !row.returned.is_empty());
         if returned && matches!(group.mode, GroupMode::Live) {
             group.mode = GroupBehind::at(self.store.next_offset());
         }
@@ -157,14 +167,20 @@ impl Broker {
 
     /// Gives the groups of a client that can take more a turn.
     pub(super) fn rouse_groups_of(&mut self, client: ClientRef) {
-        let groups = self.clients.get(client.index()).map(|known| known.groups.clone()).unwrap_or_default();
+        let groups =
+            self.clients.get(client.index()).map(|known| known.groups.clone()).unwrap_or_default();
         for group in groups {
             self.queue_group_turn(group);
         }
     }
 
     /// Assigns a new message above QoS 0 to a member of each group that is live.
-    pub(super) fn assign_to_groups(&mut self, offset: Offset, message: &Message<'_>, route: &Route) {
+    pub(super) fn assign_to_groups(
+        &mut self,
+        offset: Offset,
+        message: &Message<'_>,
+        route: &Route,
+    ) {
         for index in &route.groups {
             let Some(group) = self.groups.get(*index) else { continue };
             if !matches!(group.mode, GroupMode::Live) {
@@ -184,17 +200,27 @@ impl Broker {
     /// Sends a message published at QoS 0 to one member of each group, if one can take it at once.
     pub(super) fn send_qos0_to_groups(&mut self, message: &Message<'_>, route: &Route) {
         for index in &route.groups {
-            let members = self.groups.get(*index).map(|group| (group.members.clone(), group.rotation)).unwrap_or_default();
+            let members = self
+                .groups
+                .get(*index)
+                .map(|group| (group.members.clone(), group.rotation))
+                .unwrap_or_default();
             let (members, rotation) = members;
             let routed = self.routed;
             let (mut delivery, _) = self.delivery();
-            let taken = (0..members.len()).map(|step| (rotation + step) % members.len()).find(|at| {
-                let Some((client, grant)) = members.get(*at) else { return false };
-                let ids: smallvec::SmallVec<[u32; 1]> = grant.subscription_id.into_iter().collect();
-                let retain = message.retain && grant.retain_as_published;
-                let terms = Terms { qos: QoS::AtMostOnce, retain, subscription_ids: &ids, place: routed };
-                delivery.send(*client, message, terms) == Sent::Done
-            });
+            let taken =
+                (0..members.len()).map(|step| (rotation + step) % members.len()).find(|at| {
+                    let Some((client, grant)) = members.get(*at) else { return false };
+                    let ids: SubscriptionIds = grant.subscription_id.into_iter().collect();
+                    let retain = message.retain && grant.retain_as_published;
+                    let terms = Terms {
+                        qos: QoS::AtMostOnce,
+                        retain,
+                        subscription_ids: &ids,
+                        place: routed,
+                    };
+                    delivery.send(*client, message, terms) == Sent::Done
+                });
             match (taken, self.groups.get_mut(*index)) {
                 (Some(at), Some(group)) => group.rotation = at + 1,
                 _ => self.stats.drop_messages(Dropped::Qos0NoMember, 1),
@@ -211,7 +237,10 @@ impl Broker {
             let at = (group.rotation + step) % count;
             let Some((client, _)) = group.members.get(at) else { continue };
             let Some(known) = self.clients.get(client.index()) else { continue };
-            let room = self.connections.get(known.connection).is_some_and(|connection| connection.outbox.has_room());
+            let room = self
+                .connections
+                .get(known.connection)
+                .is_some_and(|connection| connection.outbox.has_room());
             if !room || known.outbound.quota() <= known.assigned_waiting {
                 continue;
             }
@@ -226,29 +255,54 @@ impl Broker {
         group.members.get(at).copied()
     }
 
-    fn assign_to(&mut self, index: GroupIndex, client: ClientRef, grant: Grant, offset: Offset, message: &Message<'_>) {
+    fn assign_to(
+        &mut self,
+        index: GroupIndex,
+        client: ClientRef,
+        grant: Grant,
+        offset: Offset,
+        message: &Message<'_>,
+    ) {
         let Some(group) = self.groups.get(index) else { return };
         let key = group.key.clone();
-        let Some(client_id) = self.clients.get(client.index()).map(|known| known.id.clone()) else { return };
+        let Some(client_id) = self.clients.get(client.index()).map(|known| known.id.clone()) else {
+            return;
+        };
         let row = AssignedRow {
             place: None,
             message: offset,
             qos: message.qos.min(grant.qos),
             retained: message.retain && grant.retain_as_published,
-            subscription_ids: grant.subscription_id.into_iter().collect(),
+            subscription_ids: grant.subscription_id.map(SubscriptionId::get).into_iter().collect(),
             group: Some(key),
         };
         let (place, counter) = self.assign(client, &client_id, row);
-        self.unrouted.push_back(Unrouted { offset: place, what: Routing::Assigned(client, counter) });
+        self.unrouted
+            .push_back(Unrouted { offset: place, what: Routing::Assigned(client, counter) });
     }
 
     /// Sends an assignment that has become durable to a client that is live.
     pub(super) fn route_assigned(&mut self, client: ClientRef, key: AssignedKey) {
-        let Some(known) = self.clients.get(client.index()).filter(|known| known.epoch == client.epoch && known.is_live()) else { return };
-        let row = self.store.state().session(&known.id).and_then(|session| session.assigned.get(&key)).cloned();
+        let Some(known) = self
+            .clients
+            .get(client.index())
+            .filter(|known| known.epoch == client.epoch && known.is_live())
+        else {
+            return;
+        };
+        let row = self
+            .store
+            .state()
+            .session(&known.id)
+            .and_then(|session| session.assigned.get(&key))
+            .cloned();
         let Some(row) = row else { return };
-        let terms = Terms { qos: row.qos, retain: row.retained, subscription_ids: &row.subscription_ids, place: key.0 };
-        if self.store.peek(row.message).is_some() && self.send_from_memory(client, &row, terms, key) == Walk::More {
+        let ids = subscription_ids(&row.subscription_ids);
+        let terms =
+            Terms { qos: row.qos, retain: row.retained, subscription_ids: &ids, place: key.0 };
+        if self.store.peek(row.message).is_some()
+            && self.send_from_memory(client, &row, terms, key) == Walk::More
+        {
             self.assignment_had_its_turn(client);
             return;
         }
@@ -263,7 +317,10 @@ impl Broker {
     pub(super) fn turn_group(&mut self, index: GroupIndex) {
         let Some(group) = self.groups.get_mut(index) else { return };
         group.turn_queued = false;
-        let GroupMode::Behind(mut behind) = std::mem::replace(&mut group.mode, GroupMode::Live) else { return };
+        let GroupMode::Behind(mut behind) = std::mem::replace(&mut group.mode, GroupMode::Live)
+        else {
+            return;
+        };
         let mut walk = Walk::More;
         for _ in 0..STEPS_PER_TURN {
             walk = self.step_group(index, &mut behind);
@@ -301,7 +358,13 @@ impl Broker {
     }
 
     /// Assigns a message that came back.
-    fn step_returned(&mut self, index: GroupIndex, behind: &mut GroupBehind, key: &GroupKey, offset: Offset) -> Walk {
+    fn step_returned(
+        &mut self,
+        index: GroupIndex,
+        behind: &mut GroupBehind,
+        key: &GroupKey,
+        offset: Offset,
+    ) -> Walk {
         let record = match behind.single.take() {
             Some((fetched, record)) if fetched == offset => record,
             _ => match self.store.record(offset) {
@@ -316,7 +379,9 @@ impl Broker {
         };
         let Some(record) = record else { return self.forget_returned(key, offset) };
         let view = MessageView::from_record(&record);
-        let Some(message) = view.as_ref().map(Message::from) else { return self.forget_returned(key, offset) };
+        let Some(message) = view.as_ref().map(Message::from) else {
+            return self.forget_returned(key, offset);
+        };
         match self.choose_member(index) {
             Some((client, grant)) => {
                 self.assign_to(index, client, grant, offset, &message);
@@ -335,19 +400,26 @@ impl Broker {
         let row = self.store.state().group(key).cloned();
         if let Some(GroupRow { position, returned }) = row {
             let returned = returned.into_iter().filter(|known| *known != offset).collect();
-            self.store.put(self.now, Row::Group(key.clone(), Some(GroupRow { position, returned })));
+            self.store
+                .put(self.now, Row::Group(key.clone(), Some(GroupRow { position, returned })));
         }
         Walk::More
     }
 
-    fn step_group_message(&mut self, index: GroupIndex, behind: &mut GroupBehind, record: StoredRecord) -> Walk {
+    fn step_group_message(
+        &mut self,
+        index: GroupIndex,
+        behind: &mut GroupBehind,
+        record: StoredRecord,
+    ) -> Walk {
         // Some may have been assigned before they were durable, when the walk was almost at its end.
         if record.offset < behind.next {
             return Walk::More;
         }
         let view = MessageView::from_record(&record);
         let message = view.as_ref().map(Message::from);
-        let wanted = message.filter(|message| message.qos > QoS::AtMostOnce && !message.is_expired(self.now));
+        let wanted = message
+            .filter(|message| message.qos > QoS::AtMostOnce && !message.is_expired(self.now));
         if let Some(message) = wanted {
             let Some((client, grant)) = self.choose_member(index) else {
                 behind.chunk.push_front(record);
@@ -359,7 +431,12 @@ impl Broker {
         Walk::More
     }
 
-    fn step_group_read(&mut self, index: GroupIndex, behind: &mut GroupBehind, key: &GroupKey) -> Walk {
+    fn step_group_read(
+        &mut self,
+        index: GroupIndex,
+        behind: &mut GroupBehind,
+        key: &GroupKey,
+    ) -> Walk {
         behind.next = behind.next.max(behind.scanned);
         let released = self.released();
         if behind.scanned >= released {
@@ -383,21 +460,43 @@ impl Broker {
 
     /// Assigns what was appended and is not yet durable; then the group is live.
     fn finish_group_walk(&mut self, index: GroupIndex, behind: &mut GroupBehind) -> Walk {
-        let left: Vec<Offset> = self.unrouted.iter().filter(|unrouted| unrouted.offset >= behind.next).filter_map(|unrouted| match &unrouted.what {
-            Routing::Message(route) if route.groups.contains(&index) => Some(unrouted.offset),
-            Routing::Message(_) | Routing::Qos0(_) | Routing::Assigned(..) => None,
-        }).collect();
+        let left: Vec<Offset> = self
+            .unrouted
+            .iter()
+            .filter(|unrouted| unrouted.offset >= behind.next)
+            .filter_map(|unrouted| match &unrouted.what {
+                Routing::Message(route) if route.groups.contains(&index) => Some(unrouted.offset),
+                Routing::Message(_) | Routing::Qos0(_) | Routing::Assigned(..) => None,
+            })
+            .collect();
         for offset in left {
             let Some((client, grant)) = self.choose_member(index) else { return Walk::WaitClient };
-            let Some((qos, retain)) = self.store.peek(offset).map(|view| (view.qos, view.retain)) else { return Walk::WaitDurable };
-            let message = Message { topic: "", payload: &[], qos, retain, properties: &[], expires_at: None, publisher: "" };
+            let Some((qos, retain)) =
+                self.store.peek(offset).map(|stored| (stored.view().qos, stored.view().retain))
+            else {
+                return Walk::WaitDurable;
+            };
+            let message = Message {
+                topic: "",
+                payload: &[],
+                qos,
+                retain,
+                properties: &[],
+                expires_at: None,
+                publisher: "",
+            };
             self.assign_to(index, client, grant, offset, &message);
             behind.next = offset.next();
         }
         Walk::CaughtUp
     }
 
-    fn group_that_awaits(&mut self, index: GroupIndex, key: &GroupKey, ticket: u64) -> Option<&mut GroupBehind> {
+    fn group_that_awaits(
+        &mut self,
+        index: GroupIndex,
+        key: &GroupKey,
+        ticket: u64,
+    ) -> Option<&mut GroupBehind> {
         let group = self.groups.get_mut(index).filter(|group| group.key == *key)?;
         match &mut group.mode {
             GroupMode::Behind(behind) if behind.fetch == Some(ticket) => {
@@ -408,7 +507,13 @@ impl Broker {
         }
     }
 
-    pub(super) fn group_chunk_fetched(&mut self, index: GroupIndex, key: &GroupKey, ticket: u64, result: ReadResult) {
+    pub(super) fn group_chunk_fetched(
+        &mut self,
+        index: GroupIndex,
+        key: &GroupKey,
+        ticket: u64,
+        result: ReadResult,
+    ) {
         let released = self.released();
         let Some(behind) = self.group_that_awaits(index, key, ticket) else { return };
         let next = if result.next > behind.scanned { result.next } else { released };
@@ -417,7 +522,14 @@ impl Broker {
         self.queue_group_turn(index);
     }
 
-    pub(super) fn group_record_fetched(&mut self, index: GroupIndex, key: &GroupKey, ticket: u64, offset: Offset, result: ReadResult) {
+    pub(super) fn group_record_fetched(
+        &mut self,
+        index: GroupIndex,
+        key: &GroupKey,
+        ticket: u64,
+        offset: Offset,
+        result: ReadResult,
+    ) {
         let Some(behind) = self.group_that_awaits(index, key, ticket) else { return };
         behind.single = Some((offset, result.records.into_iter().next()));
         self.queue_group_turn(index);

@@ -2,7 +2,7 @@
 //!
 //! Setting a timer costs the same however many there are, and nothing is ever cancelled: who set a timer looks, when it
 //! fires, whether it still means anything, and sets it again if it came too early. A timer fires at most one
-//! [`TICK`] late and never early.
+//! tick late and never early.
 //!
 //! ```text
 //!   slot:   0    1    2   ...  1023          one slot is one tick of 100 ms; a deadline further away than
@@ -12,13 +12,9 @@
 //!
 //! **Invariants:** every timer is in the slot of its tick; `now_tick` never decreases.
 
-use std::time::Duration;
-
 use crate::time::Timestamp;
 
-/// How fine the wheel is.
-pub(super) const TICK: Duration = Duration::from_millis(100);
-
+/// How fine the wheel is: 100 ms.
 const TICK_MICROS: u64 = 100_000;
 const SLOTS: u64 = 1_024;
 
@@ -33,7 +29,11 @@ pub(super) struct TimerWheel<T> {
 impl<T> TimerWheel<T> {
     /// An empty wheel that starts at `now`.
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), now_tick: now.as_micros() / TICK_MICROS, count: 0 }
+        Self {
+            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            now_tick: now.as_micros() / TICK_MICROS,
+            count: 0,
+        }
     }
 
     /// Fires `timer` at the first tick at or after `deadline`; a deadline that has passed fires at the next tick.

@@ -19,7 +19,7 @@ pub struct Damage {
     pub to: Offset,
     /// What is wrong there.
     pub what: Fault,
-    /// Whether the missing records had been synced, and so may have been acknowledged under
+    /// Whether records are missing that had been synced, and so may have been acknowledged under
     /// [`Durability::Fsync`](crate::commitlog::Durability::Fsync).
     pub synced: bool,
 }

@@ -139,36 +139,27 @@ pub(super) fn freeze(log_id: u64, base: Offset, memory: &MemoryIndex, scan: Scan
 /// What is wrong with a segment. `next_base` is where the next one begins; without one, the end may be torn.
 pub(super) fn damage_of(name: &str, scan: &Scan, next_base: Option<Offset>) -> Vec<Damage> {
     let mut damage = scan.damage.clone();
-    let at = |position, bytes, from, to, what| Damage {
-        file: name.into(),
-        position,
-        bytes,
-        from,
-        to,
-        what,
-        synced: true,
-    };
+    let from = scan.next_offset;
+    let file: Box<str> = name.into();
     if !scan.header && (next_base.is_some() || scan.batches > 0) {
-        damage.push(at(
-            0,
-            segment::HEADER_BYTES as u64,
-            scan.next_offset,
-            scan.next_offset,
-            Fault::SegmentHeader,
-        ));
+        let (bytes, what) = (segment::HEADER_BYTES as u64, Fault::SegmentHeader);
+        let synced = false;
+        damage.push(Damage {
+            file: file.clone(),
+            position: 0,
+            bytes,
+            from,
+            to: from,
+            what,
+            synced,
+        });
     }
     if let Some(next_base) = next_base {
-        let to = next_base.max(scan.next_offset);
-        if scan.trailing_bytes > 0 {
-            damage.push(at(
-                scan.end,
-                scan.trailing_bytes,
-                scan.next_offset,
-                to,
-                Fault::BatchHeader,
-            ));
-        } else if to > scan.next_offset {
-            damage.push(at(scan.end, 0, scan.next_offset, to, Fault::Missing));
+        let to = next_base.max(from);
+        let (position, bytes, synced) = (scan.end, scan.trailing_bytes, to > from);
+        let what = if bytes > 0 { Fault::BatchHeader } else { Fault::Missing };
+        if bytes > 0 || synced {
+            damage.push(Damage { file, position, bytes, from, to, what, synced });
         }
     }
     damage

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::commitlog::Offset;
+
 /// A fault of the storage, with its place.
 #[derive(Clone, Debug, Error)]
 #[error("{file} at byte {position}: {what}")]
@@ -36,11 +38,11 @@ pub enum StorageFault {
     /// An earlier write or sync failed; nothing more is made durable until the log is opened again.
     #[error("refused because an earlier write or sync failed")]
     Poisoned,
-    /// The batch is not the one that comes next in the file.
-    #[error("batch out of order: the log ends at byte {expected}")]
+    /// The batch is not the one that comes next.
+    #[error("batch out of order: the next one begins with offset {expected}")]
     OutOfOrder {
-        /// Where the next batch has to begin.
-        expected: u64,
+        /// The offset that the next batch has to begin with.
+        expected: Offset,
     },
 }
 

@@ -10,9 +10,9 @@ use crate::commitlog::ReadRequest;
 use crate::commitlog::StoredRecord;
 use crate::commitlog::TimeRequest;
 use crate::commitlog::index;
-use crate::commitlog::index::BatchEntry;
 use crate::commitlog::index::MemoryIndex;
 use crate::commitlog::reader::Plan;
+use crate::commitlog::reader::READ_BYTES_MAX;
 use crate::commitlog::reader::Select;
 use crate::commitlog::tail::TailBatch;
 use crate::time::Timestamp;
@@ -82,29 +82,23 @@ impl Log {
 
     /// The first offset whose record is of this moment or later; the next offset when there is none.
     pub fn offset_at(&self, timestamp: Timestamp) -> OffsetAt {
-        if let Some(segment) = self.sealed.iter().find(|segment| segment.max_timestamp >= timestamp)
-        {
-            let batch = None;
-            let otherwise = segment.next_offset;
-            return OffsetAt::Cold(TimeRequest {
-                segment: segment.base_offset,
-                timestamp,
-                batch,
-                otherwise,
-            });
-        }
-        let batches = self.active.index.batches();
-        let Some(entry) = batches.iter().find(|batch| batch.max_timestamp >= timestamp) else {
+        let sealed = self.sealed.iter().find(|segment| segment.max_timestamp >= timestamp);
+        let segment = sealed.map_or(self.active.base_offset, |segment| segment.base_offset);
+        let Some(index) = self.index(segment) else {
+            let otherwise = sealed.map_or(self.next_offset(), |segment| segment.next_offset);
+            return OffsetAt::Cold(TimeRequest { segment, timestamp, batch: None, otherwise });
+        };
+        let Some(entry) = index.batches().iter().find(|batch| batch.max_timestamp >= timestamp)
+        else {
             return OffsetAt::Known(self.open_offset_at(timestamp));
         };
-        let segment = self.active.base_offset;
+        let otherwise = entry.next_offset();
         match self.tail.batch_at(segment, entry.position) {
             Some(found) => {
                 let first = found.batch.records().find(|record| record.timestamp >= timestamp);
-                OffsetAt::Known(first.map_or(entry.next_offset(), |record| record.offset))
+                OffsetAt::Known(first.map_or(otherwise, |record| record.offset))
             }
             None => {
-                let otherwise = entry.next_offset();
                 OffsetAt::Cold(TimeRequest { segment, timestamp, batch: Some(*entry), otherwise })
             }
         }
@@ -213,8 +207,9 @@ impl Log {
     fn cold_record(&self, offset: Offset) -> ReadRequest {
         let (segment, _) = self.segment_at(offset);
         let plan = self.index(segment).and_then(|index| {
-            let batch = index::batch_at(index.batches(), offset)?;
-            Some(Plan { batches: vec![*batch], ordinals: Vec::new(), next: offset.next() })
+            let mut plan = Plan::new(offset.next());
+            plan.fetch(Some(index::batch_at(index.batches(), offset)?), READ_BYTES_MAX);
+            Some(plan)
         });
         ReadRequest {
             segment,
@@ -245,23 +240,21 @@ fn plan(
     let batches = index.batches();
     let first = index::ordinal_at(batches, from);
     let last = index::ordinal_at(batches, to);
-    let mut plan = Plan { batches: Vec::new(), ordinals: Vec::new(), next: to };
-    let mut batch: Option<&BatchEntry> = None;
+    let mut plan = Plan::new(to);
+    let mut ordinals = Vec::new();
     let mut bytes_left = bytes_max;
     index.select(first, last, matcher, &mut |ordinal| {
-        if batch.is_none_or(|batch| batch.next_ordinal() <= ordinal) {
-            batch = index::batch_of(batches, ordinal);
-            let Some(batch) = batch else { return true };
-            if bytes_left == 0 && !plan.batches.is_empty() {
-                plan.next = batch.base_offset;
+        if plan.lacks(ordinal) {
+            let limit = if bytes_left == 0 { 0 } else { READ_BYTES_MAX };
+            if !plan.fetch(index::batch_of(batches, ordinal), limit) {
                 return false;
             }
-            plan.batches.push(*batch);
         }
-        plan.ordinals.push(ordinal);
+        ordinals.push(ordinal);
         bytes_left = bytes_left.saturating_sub(index.size(ordinal));
         true
     });
+    plan.ordinals = Some(ordinals);
     plan
 }
 

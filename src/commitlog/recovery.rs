@@ -102,7 +102,8 @@ impl Log {
         recovery.remove_leftovers()?;
         let Recovery { sealed, active, current, report, .. } = recovery;
         let reader = Reader::new(Arc::clone(&disk), log_id, options.index_cache_bytes_max);
-        let writer = Writer::new(disk, log_id, &options, current, Arc::clone(&lock));
+        let writer =
+            Writer::new(disk, log_id, &options, report.next_offset, current, Arc::clone(&lock));
         let log = Self::recovered(options, log_id, sealed, active, report.next_offset, lock);
         Ok((log, writer, reader, report))
     }
@@ -228,6 +229,7 @@ impl<'a> Recovery<'a> {
             self.report.torn = Some(TornTail { file: name.as_str().into(), position, bytes });
         }
         if !damage.is_empty() {
+            make_durable(self.disk.as_ref(), file.as_ref(), &name)?;
             self.report.damage.extend(damage);
             self.keep_sealed(base, &index, scan);
             return Ok(());
@@ -280,8 +282,7 @@ impl<'a> Recovery<'a> {
         } else if scan.trailing_bytes > 0 {
             file.set_size(scan.end).map_err(failed)?;
         }
-        file.sync_data().map_err(|error| StorageError::sync(name, scan.end, error))?;
-        writer::sync_dir(self.disk.as_ref())
+        make_durable(self.disk.as_ref(), file, name)
     }
 
     /// Removes what an interrupted run left: a prepared file, indexes without a sealed segment.
@@ -297,6 +298,12 @@ impl<'a> Recovery<'a> {
         }
         Ok(())
     }
+}
+
+/// What was found may have been in the system's memory only.
+fn make_durable(disk: &dyn Disk, file: &dyn DiskFile, name: &str) -> Result<(), StorageError> {
+    file.sync_data().map_err(|error| StorageError::sync(name, 0, error))?;
+    writer::sync_dir(disk)
 }
 
 /// What a segment's index file says in its header, if it is sound and has the right size.

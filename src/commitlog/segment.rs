@@ -221,7 +221,7 @@ impl Scanner<'_> {
             Err(fault) => return Ok(Err(fault)),
         };
         let bytes = self.window.slice(position, header.length as usize)?;
-        Ok(Batch::decode(bytes, self.log_id, position).and_then(|batch| {
+        Ok(Batch::decode(&bytes, self.log_id, position).and_then(|batch| {
             if batch.header.base_offset < self.scan.next_offset {
                 Err(Fault::Stray)
             } else {

@@ -67,6 +67,8 @@ pub struct Writer {
     log_id: u64,
     segment_bytes: u64,
     preallocate: bool,
+    /// The offset of the next batch.
+    next_offset: Offset,
     current: Option<CurrentSegment>,
     prepared: Prepared,
     /// Indexes of sealed segments that are not in files yet.
@@ -111,6 +113,7 @@ impl Writer {
         disk: Arc<dyn Disk>,
         log_id: u64,
         options: &Options,
+        next_offset: Offset,
         current: Option<CurrentSegment>,
         lock: Arc<DiskLock>,
     ) -> Self {
@@ -119,6 +122,7 @@ impl Writer {
             log_id,
             segment_bytes: options.segment_bytes,
             preallocate: options.preallocate,
+            next_offset,
             current,
             prepared: Prepared::Nothing,
             indexes: VecDeque::new(),
@@ -175,19 +179,17 @@ impl Writer {
         if durability == Durability::Fsync {
             self.sync()?;
         }
-        Ok(Committed { next_offset: batch.next_offset(), synced: durability == Durability::Fsync })
+        self.next_offset = batch.next_offset();
+        Ok(Committed { next_offset: self.next_offset, synced: durability == Durability::Fsync })
     }
 
-    /// A batch goes to the end of its segment, or is the first of a later one.
+    /// A batch follows the one before, at the end of its segment or as the first of the next.
     fn check_order(&self, batch: &PendingBatch, name: &str) -> Result<(), StorageError> {
-        let first = segment::HEADER_BYTES as u64;
-        let expected = match &self.current {
-            Some(current) if current.base == batch.segment => current.position.max(first),
-            Some(current) if current.base > batch.segment => u64::MAX,
-            _ => first,
-        };
         let position = u64::from(batch.batch.header.position);
-        if position == expected {
+        let same = self.current.as_ref().filter(|current| current.base == batch.segment);
+        let end = same.map_or(0, |current| current.position).max(segment::HEADER_BYTES as u64);
+        let expected = self.next_offset;
+        if batch.base_offset() == expected && position == end {
             return Ok(());
         }
         Err(StorageError::new(name, position, StorageFault::OutOfOrder { expected }))

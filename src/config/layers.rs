@@ -383,3 +383,23 @@ fn split_address(text: &str) -> Option<(&'static str, String)> {
     let address = if port_only { format!("127.0.0.1:{address}") } else { address.to_owned() };
     address.contains(':').then_some((kind, address))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No key has a default in the code, so a key that a struct has and the file has not breaks the file. Shown from
+    /// the other side: without any one of its keys the file is refused, and by the name of that key.
+    #[test]
+    fn the_file_of_defaults_can_spare_no_key() {
+        let keys = Layers::new().unwrap().settings();
+        assert!(keys.len() > 40, "{}", keys.len());
+        for key in keys.iter().map(|setting| setting.key.as_str()) {
+            let mut table: Table = DEFAULTS.parse().unwrap();
+            let (section, name) = key.rsplit_once('.').unwrap();
+            lookup(&mut table, section).unwrap().as_table_mut().unwrap().remove(name).unwrap();
+            let why = decode(&table).unwrap_err();
+            assert_eq!(*why, *format!("missing field `{name}`"), "{key}");
+        }
+    }
+}

@@ -41,11 +41,16 @@ impl TopicFilter {
     /// `topic` need not be a valid topic name: nothing panics, and wildcards in it are ordinary characters.
     /// A filter that begins with a wildcard matches no topic that begins with `$`. [MQTT-4.7.2-1]
     pub fn matches(&self, topic: &str) -> bool {
-        if topic.starts_with('$') && self.starts_with(['+', '#']) {
+        Self::text_matches(self, topic)
+    }
+
+    /// The same for the text of a valid filter.
+    pub fn text_matches(filter: &str, topic: &str) -> bool {
+        if topic.starts_with('$') && filter.starts_with(['+', '#']) {
             return false;
         }
         let mut names = topic.split('/');
-        for level in self.split('/') {
+        for level in filter.split('/') {
             match (level, names.next()) {
                 ("#", _) => return true,
                 ("+", Some(_)) => {}

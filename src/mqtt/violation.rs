@@ -123,6 +123,7 @@ violations! {
     AuthUnexpected: ProtocolError, "MQTT-4.12.0-7", "AUTH comes without an authentication method in CONNECT";
     AuthMethodChanged: ProtocolError, "MQTT-4.12.1-1", "authentication method differs from CONNECT's";
     PacketDuringAuthentication: ProtocolError, "MQTT-3.1.2-30", "packet other than AUTH before the authentication is over";
+    AcknowledgementUnexpected: ProtocolError, "section 4.3", "acknowledgement is not the one that comes next";
     KeepAliveTimeout: KeepAliveTimeout, "MQTT-3.1.2-22", "nothing received within one and a half times the keep alive";
 }
 

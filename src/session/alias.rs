@@ -1,5 +1,7 @@
 //! Topic aliases, each way for one connection [MQTT-3.3.2-7].
 
+use std::num::NonZeroU16;
+
 use crate::collections::Map;
 use crate::mqtt::Text;
 
@@ -41,7 +43,7 @@ impl InboundAliases {
 /// The aliases that we have set: the first topics that come get one, until the client's maximum is used up.
 #[derive(Debug, Default)]
 pub struct OutboundAliases {
-    aliases: Map<Box<str>, u16>,
+    aliases: Map<Box<str>, NonZeroU16>,
     maximum: u16,
 }
 
@@ -51,9 +53,9 @@ pub enum Naming {
     /// The topic alone.
     Topic,
     /// The topic with a new alias.
-    Introduce(u16),
+    Introduce(NonZeroU16),
     /// The alias alone.
-    Alias(u16),
+    Alias(NonZeroU16),
 }
 
 impl OutboundAliases {
@@ -70,12 +72,10 @@ impl OutboundAliases {
         if let Some(alias) = self.aliases.get(topic) {
             return Naming::Alias(*alias);
         }
-        let Ok(count) = u16::try_from(self.aliases.len()) else { return Naming::Topic };
-        if count >= self.maximum {
-            return Naming::Topic;
-        }
-        self.aliases.insert(topic.into(), count + 1);
-        Naming::Introduce(count + 1)
+        let next = u16::try_from(self.aliases.len() + 1).ok().filter(|next| *next <= self.maximum);
+        let Some(alias) = next.and_then(NonZeroU16::new) else { return Naming::Topic };
+        self.aliases.insert(topic.into(), alias);
+        Naming::Introduce(alias)
     }
 }
 
@@ -86,9 +86,9 @@ mod tests {
     #[test]
     fn outbound_aliases_stop_at_the_maximum() {
         let mut aliases = OutboundAliases::new(1);
-        assert_eq!(aliases.name("a"), Naming::Introduce(1));
+        assert_eq!(aliases.name("a"), Naming::Introduce(NonZeroU16::MIN));
         assert_eq!(aliases.name("b"), Naming::Topic);
-        assert_eq!(aliases.name("a"), Naming::Alias(1));
+        assert_eq!(aliases.name("a"), Naming::Alias(NonZeroU16::MIN));
         assert_eq!(OutboundAliases::new(0).name("a"), Naming::Topic);
     }
 

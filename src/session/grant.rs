@@ -3,6 +3,8 @@
 use smallvec::SmallVec;
 
 use crate::mqtt::QoS;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
 
 /// The options of one subscription, as far as they matter for each message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,21 +16,23 @@ pub struct Grant {
     /// The RETAIN flag is forwarded as it was published [MQTT-3.3.1-13].
     pub retain_as_published: bool,
     /// The Subscription Identifier.
-    pub subscription_id: Option<u32>,
+    pub subscription_id: Option<SubscriptionId>,
 }
 
 impl Default for Grant {
     fn default() -> Self {
-        Self { qos: QoS::AtMostOnce, no_local: false, retain_as_published: false, subscription_id: None }
+        Self {
+            qos: QoS::AtMostOnce,
+            no_local: false,
+            retain_as_published: false,
+            subscription_id: None,
+        }
     }
 }
 
-/// The subscriptions of one client that match one topic; never empty in a route.
-pub type GrantList = SmallVec<[Grant; 1]>;
-
 /// The subscriptions of one client that match one topic, as one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants(GrantList);
+pub struct Grants(SmallVec<[Grant; 1]>);
 
 /// How a message goes to one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub struct Effective {
     /// Whether any of the subscriptions wants the RETAIN flag as published.
     pub retain_as_published: bool,
     /// All their identifiers [MQTT-3.3.4-4].
-    pub subscription_ids: SmallVec<[u32; 2]>,
+    pub subscription_ids: SubscriptionIds,
 }
 
 impl From<Grant> for Grants {
@@ -95,13 +99,25 @@ mod tests {
 
     #[test]
     fn overlapping_subscriptions_give_the_highest_qos_and_all_ids() {
-        let one = Grant { qos: QoS::AtMostOnce, subscription_id: Some(1), ..Grant::default() };
-        let two = Grant { qos: QoS::ExactlyOnce, subscription_id: Some(2), no_local: true, ..Grant::default() };
+        let id = |number| SubscriptionId::new(number).unwrap();
+        let one = Grant { qos: QoS::AtMostOnce, subscription_id: Some(id(1)), ..Grant::default() };
+        let two = Grant {
+            qos: QoS::ExactlyOnce,
+            subscription_id: Some(id(2)),
+            no_local: true,
+            ..Grant::default()
+        };
         let grants: Grants = [one, two].into_iter().collect();
         let effective = grants.effective(QoS::AtLeastOnce, false).unwrap();
-        assert_eq!((effective.qos, effective.subscription_ids.as_slice()), (QoS::AtLeastOnce, [1, 2].as_slice()));
+        assert_eq!(
+            (effective.qos, effective.subscription_ids.as_slice()),
+            (QoS::AtLeastOnce, [id(1), id(2)].as_slice())
+        );
         let own = grants.effective(QoS::AtLeastOnce, true).unwrap();
-        assert_eq!((own.qos, own.subscription_ids.as_slice()), (QoS::AtMostOnce, [1].as_slice()));
+        assert_eq!(
+            (own.qos, own.subscription_ids.as_slice()),
+            (QoS::AtMostOnce, [id(1)].as_slice())
+        );
         assert_eq!(Grants::from(two).effective(QoS::AtMostOnce, true), None);
     }
 }

@@ -67,13 +67,18 @@ impl Limits {
             ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1 if connect.clean_start => 0,
             ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1 => u32::MAX,
         };
-        let window = connect.receive_maximum.map_or(u16::MAX, std::num::NonZeroU16::get).min(options.in_flight_max);
+        let window = connect
+            .receive_maximum
+            .map_or(u16::MAX, std::num::NonZeroU16::get)
+            .min(options.in_flight_max);
         Self {
             version: connect.version,
             keep_alive: keep_alive(connect.keep_alive, options.keep_alive_max),
             session_expiry: asked.min(options.session_expiry_max),
             window: usize::from(window),
-            packet_size_max: connect.maximum_packet_size.map_or(usize::MAX, |size| usize::try_from(size.get()).unwrap_or(usize::MAX)),
+            packet_size_max: connect
+                .maximum_packet_size
+                .map_or(usize::MAX, |size| usize::try_from(size.get()).unwrap_or(usize::MAX)),
             topic_alias_maximum: connect.topic_alias_maximum.unwrap_or(0),
             problem_information: connect.request_problem_information,
         }
@@ -90,10 +95,13 @@ impl Limits {
             return;
         }
         let asked = connect.session_expiry_interval.unwrap_or(0);
-        connack.session_expiry_interval = (self.session_expiry != asked).then_some(self.session_expiry);
-        connack.server_keep_alive = (self.keep_alive != connect.keep_alive).then_some(self.keep_alive);
+        connack.session_expiry_interval =
+            (self.session_expiry != asked).then_some(self.session_expiry);
+        connack.server_keep_alive =
+            (self.keep_alive != connect.keep_alive).then_some(self.keep_alive);
         connack.receive_maximum = std::num::NonZeroU16::new(options.receive_maximum);
-        connack.maximum_packet_size = u32::try_from(options.packet_size_max).ok().and_then(std::num::NonZeroU32::new);
+        connack.maximum_packet_size =
+            u32::try_from(options.packet_size_max).ok().and_then(std::num::NonZeroU32::new);
         connack.topic_alias_maximum = Some(options.topic_alias_maximum);
     }
 }

@@ -134,10 +134,16 @@ impl Outbound {
     ///
     /// # Errors
     /// [`Unexpected`] when no QoS 2 delivery waits for it.
-    pub fn handle_pubrec(&mut self, id: PacketId, refused: bool) -> Result<Acknowledged, Unexpected> {
+    pub fn handle_pubrec(
+        &mut self,
+        id: PacketId,
+        refused: bool,
+    ) -> Result<Acknowledged, Unexpected> {
         let to = if refused { Step::Done } else { Step::Released };
         match self.advance(id, Step::Sent(QoS::ExactlyOnce), to) {
-            Err(Unexpected::WrongStep) if !refused => self.advance(id, Step::Released, Step::Released),
+            Err(Unexpected::WrongStep) if !refused => {
+                self.advance(id, Step::Released, Step::Released)
+            }
             outcome => outcome,
         }
     }
@@ -220,7 +226,10 @@ mod tests {
         assert_eq!(outbound.base(), 65_533);
         assert_eq!(outbound.done_numbers().collect::<Vec<_>>(), [65_534, 65_535]);
         outbound.handle_puback(first).unwrap();
-        assert_eq!((outbound.base(), outbound.in_flight(), outbound.first_place()), (65_536, 0, None));
+        assert_eq!(
+            (outbound.base(), outbound.in_flight(), outbound.first_place()),
+            (65_536, 0, None)
+        );
         assert_eq!(outbound.handle_puback(first), Err(Unexpected::Unknown));
     }
 

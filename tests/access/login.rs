@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use proptest::prelude::ProptestConfig;
+use proptest::prelude::any;
+use proptest::proptest;
 
 use tidelog::access::Accepted;
 use tidelog::access::Access;
@@ -340,4 +343,34 @@ fn debug_output_shows_no_secret() {
         shown.contains("alice") && !shown.contains("wonder") && !shown.contains("argon2id"),
         "{shown}"
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a client sends at any step, it is answered, and not let in.
+    #[test]
+    fn no_message_of_an_exchange_panics_or_gets_in(
+        first in "[ny],(a=)?[a-z=,]{0,4},(n=|m=)?[a-z=23CD]{0,6},?(r=)?[a-z,]{0,4}",
+        last in "(c=(biws|eSws)?)?,?(r=)?[ -~]{0,30},?(p=[A-Za-z0-9+/]{0,44}=?)?",
+        bytes in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let access = Access::new(options(), Some(""), None).unwrap();
+        let method = text(scram::METHOD);
+        let named = ConnectRequest { authentication_method: Some(&method), ..request() };
+        let valid = &b"n,,n=alice,r=abc"[..];
+        for first in [first.as_bytes(), &bytes, valid] {
+            let (exchange, _) = challenge(access.clone().begin(&named));
+            let step = access.authenticate(exchange, &method, Some(&Bytes::copy_from_slice(first)));
+            let Step::Continue { exchange, data } = step else {
+                assert_ne!(first, valid);
+                continue;
+            };
+            let nonce = std::str::from_utf8(&data).unwrap().split(',').next().unwrap();
+            let near = format!("c=biws,{nonce},{last}");
+            for last in [last.as_bytes(), &bytes, near.as_bytes()] {
+                refused(access.authenticate(exchange.clone(), &method, Some(&Bytes::copy_from_slice(last))));
+            }
+        }
+    }
 }

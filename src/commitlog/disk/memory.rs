@@ -531,7 +531,7 @@ impl What {
 
 /// Puts bytes at a position, growing the image with zeros.
 fn put(image: &mut Vec<u8>, position: usize, bytes: &[u8]) {
-    let end = position + bytes.len();
+    let end = if bytes.is_empty() { 0 } else { position + bytes.len() };
     if image.len() < end {
         image.resize(end, 0);
     }
