@@ -45,7 +45,10 @@ pub(crate) struct Client {
 impl Client {
     /// Opens the network connection and sends nothing.
     pub(crate) fn open(address: SocketAddr, version: Version) -> Self {
-        let stream = TcpStream::connect(address).expect("the broker listens");
+        Self::new(TcpStream::connect(address).expect("the broker listens"), version)
+    }
+
+    fn new(stream: TcpStream, version: Version) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -54,10 +57,19 @@ impl Client {
 
     /// Sends CONNECT and returns the answer, whatever it says.
     pub(crate) fn try_connect(address: SocketAddr, connect: &Connect) -> (Self, Connack) {
-        let mut client = Self::open(address, connect.version);
-        client.send(&connect.bytes());
-        let connack = client.connack();
-        (client, connack)
+        Self::attempt(address, connect).expect("the broker answers")
+    }
+
+    /// Connects to a broker that may die meanwhile.
+    pub(crate) fn attempt(address: SocketAddr, connect: &Connect) -> Option<(Self, Connack)> {
+        let mut client = Self::new(TcpStream::connect(address).ok()?, connect.version);
+        if !client.try_send(&connect.bytes()) {
+            return None;
+        }
+        match client.try_next()? {
+            Packet::Connack(connack) => Some((client, connack)),
+            other => panic!("CONNACK was due, not {other:?}"),
+        }
     }
 
     /// Connects, which has to work.
@@ -79,7 +91,12 @@ impl Client {
 
     /// Writes these bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the broker reads");
+        assert!(self.try_send(bytes), "the broker closed the connection");
+    }
+
+    /// Writes these bytes to a broker that may die meanwhile.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
     }
 
     /// A packet identifier that was not used before on this connection.
