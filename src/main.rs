@@ -1,3 +1,7 @@
 //! The `tidelog` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidelog::cli::main()
+}

@@ -1,1 +1,326 @@
-//! Being built.
+//! All sessions and their one owner: route, deliver, wait for durability.
+//!
+//! A [`Broker`] is a value. It has no thread, no clock, no socket and no file: [`Broker::handle`] takes the time and an [`Event`],
+//! [`Broker::poll_output`] says what is to be done, [`Broker::poll_timeout`] when to come back at the latest. The same events at the same times
+//! with the same seed give the same outputs.
+//!
+//! ```text
+//!  bytes ─► receive ─► publish ───► store (open batch) ─► route ─► deliver (QoS 0, live)
+//!               │      subscribe ─┘        │                └────► unrouted ──┐
+//!               │      connect             ▼ Output::Commit                   │
+//!               └────► acknowledge   Event::Committed ─► release acks ─► route durable ─► deliver (QoS 1, 2, live)
+//!                                                                  └─► turns: clients and groups that are behind
+//! ```
+//!
+//! - **Nothing leaves before what it promises is durable**: `outbox` is the one place.
+//! - A message is delivered at QoS 1 or 2 only below the durable offset.
+//! - Whether a message belongs to a session's stream depends on the log alone (`docs/decisions/0001-delivery-numbers.md`).
+//! - All records that one event causes are in one batch.
+
+mod acknowledge;
+mod catch_up;
+mod client;
+mod close;
+mod connect;
+mod connection;
+mod deliver;
+mod durability;
+pub mod event;
+mod lifecycle;
+mod message;
+mod options;
+mod outbox;
+mod progress;
+mod publish;
+mod random;
+mod reauthenticate;
+mod receive;
+mod recovery;
+mod retained;
+mod retention;
+mod revoke;
+mod router;
+mod share;
+mod stats;
+mod subscribe;
+mod sys;
+mod timers;
+mod will;
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::access::Access;
+use crate::broker::client::Client;
+use crate::broker::client::ClientRef;
+use crate::broker::connection::Connection;
+use crate::broker::deliver::Delivery;
+use crate::broker::random::Random;
+use crate::broker::router::GroupIndex;
+use crate::broker::router::Route;
+use crate::broker::router::Router;
+use crate::broker::share::Group;
+use crate::broker::timers::TimerWheel;
+use crate::collections::Map;
+use crate::commitlog::Offset;
+use crate::mqtt::ClientId;
+use crate::store::GroupKey;
+use crate::store::Store;
+use crate::time::Timestamp;
+
+pub use event::ConnectionId;
+pub use event::Event;
+pub use event::Origin;
+pub use event::Output;
+pub use options::Options;
+pub use stats::Dropped;
+pub use stats::Stats;
+
+/// The core.
+pub struct Broker {
+    options: Options,
+    access: Access,
+    random: Random,
+    store: Store,
+    connections: Slab<Connection>,
+    connection_slots: Map<ConnectionId, usize>,
+    clients: Slab<Client>,
+    client_slots: Map<ClientId, usize>,
+    epoch: u32,
+    router: Router,
+    groups: Slab<Group>,
+    group_indexes: BTreeMap<GroupKey, GroupIndex>,
+    /// What the router has still to hand on once it is durable, in offset order.
+    unrouted: VecDeque<Unrouted>,
+    /// Every message below was handed on to the clients that are live.
+    routed: Offset,
+    timers: TimerWheel<Timer>,
+    turns: VecDeque<Turn>,
+    /// Clients whose progress row lags.
+    lagging: Vec<ClientRef>,
+    /// Clients whose progress row is written at the end of this event.
+    due: Vec<ClientRef>,
+    /// Slots of connections with bytes to write.
+    writes: Vec<usize>,
+    /// Slots of connections that wait for something to become durable.
+    gates: Vec<usize>,
+    /// Slots of connections that are not read from until less waits to become durable.
+    paused: Vec<usize>,
+    outputs: VecDeque<Output>,
+    tickets: Map<u64, Awaited>,
+    next_ticket: u64,
+    commit: durability::CommitState,
+    retention: retention::RetentionState,
+    stopping: lifecycle::Stopping,
+    stats: Stats,
+    started: Timestamp,
+    now: Timestamp,
+}
+
+/// A message or an assignment that waits to become durable.
+#[derive(Debug)]
+struct Unrouted {
+    offset: Offset,
+    what: Routing,
+}
+
+#[derive(Debug)]
+enum Routing {
+    /// A message and whom it matched when it was appended.
+    Message(Arc<Route>),
+    /// A message published at QoS 0 that somebody who was behind has not got.
+    Qos0(Arc<Route>),
+    /// An assignment to a client, by its counter.
+    Assigned(ClientRef, u64),
+}
+
+/// A moment the core waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Timer {
+    /// The connection has to have sent CONNECT.
+    Connect(ConnectionId),
+    /// The connection has to have sent something.
+    KeepAlive(ConnectionId),
+    /// A will is due.
+    Will(ClientId),
+    /// A session without a connection ends.
+    SessionExpiry(ClientId),
+    /// Progress rows that lag are written.
+    Progress,
+    /// Statistics are published.
+    Sys,
+    /// A checkpoint is due.
+    Checkpoint,
+    /// Old segments may go.
+    Retention,
+    /// A commit that met a full disk is tried again.
+    RetryCommit,
+}
+
+/// Somebody who is behind and may be able to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Client(ClientRef),
+    Group(GroupIndex),
+}
+
+/// What a ticket's answer is for.
+#[derive(Clone, Debug)]
+enum Awaited {
+    /// A chunk of the log for a client that is behind.
+    ClientChunk(ClientRef),
+    /// One record for a client: a retained or an assigned message.
+    ClientRecord(ClientRef, Offset),
+    /// A chunk of the log for a group that is behind.
+    GroupChunk(GroupIndex, GroupKey),
+    /// One record for a group: a message that came back.
+    GroupRecord(GroupIndex, GroupKey, Offset),
+    /// A password.
+    Password(ConnectionId),
+    /// A chunk of the log in which retention counts what a session loses.
+    Retention,
+    /// A retained message that is to be carried forward.
+    Carry,
+}
+
+/// Turns that one event may take, so that clients far behind do not hold up the others.
+const TURNS_PER_EVENT: usize = 32;
+
+impl Broker {
+    /// Takes an event. Afterwards take every [`Output`] with [`Broker::poll_output`].
+    ///
+    /// `now` never decreases from call to call.
+    pub fn handle(&mut self, now: Timestamp, event: Event<'_>) {
+        self.now = self.now.max(now);
+        match event {
+            Event::Opened { connection, origin } => self.handle_opened(connection, origin),
+            Event::Received { connection, input } => self.handle_received(connection, input),
+            Event::Drained { connection, bytes } => self.handle_drained(connection, bytes),
+            Event::Closed { connection } => self.handle_closed(connection),
+            Event::Committed(result) => self.handle_committed(result),
+            Event::Fetched { ticket, result } => self.handle_fetched(ticket, result),
+            Event::Verified { ticket, verdict } => self.handle_verified(ticket, verdict),
+            Event::Checkpointed(result) => self.handle_checkpointed(result),
+            Event::Truncated(result) => self.handle_truncated(result),
+            Event::AccessRead { passwords, acl } => {
+                self.handle_access_read(passwords.as_deref(), acl.as_deref())
+            }
+            Event::Tick => {}
+            Event::Stop => self.handle_stop(),
+        }
+        self.fire_timers();
+        self.take_turns();
+        self.write_due_progress();
+        self.start_commit();
+        self.go_on_stopping();
+    }
+
+    /// The next thing to do, in order; `None` until the next event.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        while let Some(slot) = self.writes.pop() {
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            connection.write_queued = false;
+            if connection.outbox.is_ready() {
+                let chunks = connection.outbox.take();
+                self.stats.bytes_sent += chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+                return Some(Output::Write { connection: connection.id, chunks });
+            }
+        }
+        None
+    }
+
+    /// When to call [`Broker::handle`] with [`Event::Tick`] if nothing else happens before.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        if self.turns.is_empty() { self.timers.next() } else { Some(self.now) }
+    }
+
+    /// What was counted since the start.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The store, to be looked at.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How many clients are connected.
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    fn fire_timers(&mut self) {
+        let mut due = Vec::new();
+        self.timers.advance(self.now, &mut due);
+        for timer in due {
+            match timer {
+                Timer::Connect(connection) => self.connect_overdue(connection),
+                Timer::KeepAlive(connection) => self.check_keep_alive(connection),
+                Timer::Will(client_id) => self.will_due(&client_id),
+                Timer::SessionExpiry(client_id) => self.session_expiry_due(&client_id),
+                Timer::Progress => self.write_lagging_progress(),
+                Timer::Sys => self.publish_sys(),
+                Timer::Checkpoint => self.checkpoint_due(),
+                Timer::Retention => self.retention_due(),
+                Timer::RetryCommit => self.retry_commit(),
+            }
+        }
+    }
+
+    fn take_turns(&mut self) {
+        for _ in 0..TURNS_PER_EVENT {
+            match self.turns.pop_front() {
+                Some(Turn::Client(client)) => self.turn_client(client),
+                Some(Turn::Group(group)) => self.turn_group(group),
+                None => return,
+            }
+        }
+    }
+
+    /// Gives a client that is behind a turn, unless it has one coming.
+    fn queue_turn(&mut self, client: ClientRef) {
+        let Some(known) =
+            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)
+        else {
+            return;
+        };
+        if !known.turn_queued && !known.is_live() {
+            known.turn_queued = true;
+            self.turns.push_back(Turn::Client(client));
+        }
+    }
+
+    /// The name of the client in a slot.
+    fn client_ref(&self, slot: usize) -> Option<ClientRef> {
+        let client = self.clients.get(slot)?;
+        Some(ClientRef { slot: u32::try_from(slot).ok()?, epoch: client.epoch })
+    }
+
+    /// A ticket whose answer is for `awaited`.
+    fn ticket(&mut self, awaited: Awaited) -> u64 {
+        self.next_ticket += 1;
+        self.tickets.insert(self.next_ticket, awaited);
+        self.next_ticket
+    }
+
+    /// The parts that a delivery touches, and the store to borrow the message from.
+    fn delivery(&mut self) -> (Delivery<'_>, &Store) {
+        let durable = self.commit.released(&self.store);
+        let delivery = Delivery {
+            clients: &mut self.clients,
+            connections: &mut self.connections,
+            stats: &mut self.stats,
+            writes: &mut self.writes,
+            durable,
+            now: self.now,
+        };
+        (delivery, &self.store)
+    }
+}

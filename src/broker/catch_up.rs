@@ -1,0 +1,629 @@
+//! The walk of a client that is behind: through its stream, from where it stands, at its own pace.
+//!
+//! The stream is made of three things, merged by place: assignments, retained runs, messages. At one place they come in this order.
+//!
+//! ```text
+//!  place:        ... 17     17        17        18 ...
+//!                   assigned  run at 17  message 17
+//! ```
+//!
+//! The walk ends when it has reached what is durable; then the client is live again.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::broker::Awaited;
+use crate::broker::Broker;
+use crate::broker::Routing;
+use crate::broker::Turn;
+use crate::broker::client::AssignedKey;
+use crate::broker::client::Behind;
+use crate::broker::client::ClientRef;
+use crate::broker::client::Mode;
+use crate::broker::client::NUMBERS_RESERVED;
+use crate::broker::deliver::Delivery;
+use crate::broker::deliver::Sent;
+use crate::broker::deliver::Terms;
+use crate::broker::event::Output;
+use crate::broker::message::Message;
+use crate::broker::stats::Dropped;
+use crate::commitlog::KeyMatcher;
+use crate::commitlog::Offset;
+use crate::commitlog::Read;
+use crate::commitlog::ReadResult;
+use crate::commitlog::StorageError;
+use crate::commitlog::StoredRecord;
+use crate::mqtt::Ack;
+use crate::mqtt::ClientId;
+use crate::mqtt::Packet;
+use crate::mqtt::QoS;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
+use crate::mqtt::TopicFilter;
+use crate::session::Effective;
+use crate::session::Grant;
+use crate::session::Grants;
+use crate::session::Step;
+use crate::session::packet_id_of;
+use crate::store::AssignedRow;
+use crate::store::MessageView;
+use crate::store::SessionState;
+use crate::store::Span;
+
+/// How many entries of its stream a client gets per turn.
+const STEPS_PER_TURN: usize = 256;
+
+/// How many bytes of matching messages are read ahead.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// How a step of the walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// There may be more.
+    More,
+    /// Until more is durable.
+    WaitDurable,
+    /// Until the client acknowledges or reads.
+    WaitClient,
+    /// Until the disk answers.
+    WaitDisk,
+    /// Nothing is left: the client is live.
+    CaughtUp,
+}
+
+impl Broker {
+    /// Lets a client that is behind go on as far as it can, within bounds.
+    pub(super) fn turn_client(&mut self, client: ClientRef) {
+        let Some(known) =
+            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)
+        else {
+            return;
+        };
+        known.turn_queued = false;
+        // While its turn lasts, nothing else is routed.
+        let Mode::Behind(mut behind) = std::mem::replace(&mut known.mode, Mode::Live) else {
+            return;
+        };
+        let mut walk = Walk::More;
+        for _ in 0..STEPS_PER_TURN {
+            walk = self.step(client, &mut behind);
+            if walk != Walk::More {
+                break;
+            }
+        }
+        if walk == Walk::CaughtUp {
+            return;
+        }
+        if let Some(known) = self.clients.get_mut(client.index()) {
+            known.mode = Mode::Behind(behind);
+        }
+        match walk {
+            Walk::More => self.queue_turn(client),
+            Walk::WaitDurable => self.commit.wait(Turn::Client(client)),
+            Walk::WaitClient | Walk::WaitDisk | Walk::CaughtUp => {}
+        }
+    }
+
+    fn step(&mut self, client: ClientRef, behind: &mut Behind) -> Walk {
+        if behind.fetch.is_some() {
+            return Walk::WaitDisk;
+        }
+        if behind.chunk.is_empty() {
+            behind.next = behind.next.max(behind.scanned);
+        }
+        let frontier = behind.chunk.front().map_or(behind.next, |record| record.offset);
+        let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
+        let run = known.runs.front().map(|run| run.place).filter(|place| *place <= frontier);
+        let assigned =
+            self.next_assigned(&known.id, behind).filter(|(place, _)| *place <= frontier);
+        match (assigned, run) {
+            (Some(key), None) => self.step_assigned(client, behind, key),
+            (Some(key), Some(place)) if key.0 <= place => self.step_assigned(client, behind, key),
+            (_, Some(_)) => self.step_run(client, behind),
+            (None, None) => match behind.chunk.pop_front() {
+                Some(record) => self.step_message(client, behind, record),
+                None => self.step_read(client, behind),
+            },
+        }
+    }
+
+    /// The next assignment that had no turn.
+    fn next_assigned(&self, client_id: &ClientId, behind: &Behind) -> Option<AssignedKey> {
+        let session = self.store.state().session(client_id)?;
+        let from = behind.last_assigned.map_or(Bound::Included((behind.next, 0)), Bound::Excluded);
+        session.assigned.range((from, Bound::Unbounded)).next().map(|(key, _)| *key)
+    }
+
+    /// Reads more of the log, or ends the walk.
+    fn step_read(&mut self, client: ClientRef, behind: &mut Behind) -> Walk {
+        let released = self.released();
+        if behind.scanned >= released {
+            return self.finish_walk(client, behind);
+        }
+        let matcher = match &behind.matcher {
+            Some(matcher) => Arc::clone(matcher),
+            None => self.matcher_of(client),
+        };
+        behind.matcher = Some(Arc::clone(&matcher));
+        match self.store.read(behind.scanned, released, CHUNK_BYTES, &matcher) {
+            Read::Records { records, next } => {
+                behind.chunk = VecDeque::from(records);
+                behind.scanned = next;
+                Walk::More
+            }
+            Read::Cold(request) => {
+                let ticket = self.ticket(Awaited::ClientChunk(client));
+                behind.fetch = Some(ticket);
+                self.outputs.push_back(Output::Fetch { ticket, request });
+                Walk::WaitDisk
+            }
+        }
+    }
+
+    /// Hands on what was published at QoS 0 in the meantime; then the client is live.
+    fn finish_walk(&mut self, client: ClientRef, behind: &mut Behind) -> Walk {
+        if !self.may_be_live(client, behind) {
+            return Walk::WaitDurable;
+        }
+        let durable = self.released();
+        let store = &self.store;
+        let mut delivery = Delivery {
+            clients: &mut self.clients,
+            connections: &mut self.connections,
+            stats: &mut self.stats,
+            writes: &mut self.writes,
+            durable,
+            now: self.now,
+        };
+        for unrouted in &self.unrouted {
+            let Routing::Qos0(route) = &unrouted.what else { continue };
+            let target = route.targets.iter().find(|target| target.client == client);
+            let (Some(target), true) = (target, unrouted.offset >= behind.qos0_from) else {
+                continue;
+            };
+            let Some(stored) = store.peek(unrouted.offset) else { continue };
+            let view = stored.view();
+            let message = Message::from(&view);
+            let own =
+                delivery.client(client).is_some_and(|known| known.id.as_str() == message.publisher);
+            if let Some(effective) = target.grants.effective(QoS::AtMostOnce, own) {
+                let terms = Terms {
+                    qos: QoS::AtMostOnce,
+                    retain: message.retain && effective.retain_as_published,
+                    subscription_ids: &effective.subscription_ids,
+                    place: unrouted.offset,
+                };
+                if delivery.send(client, &message, terms) == Sent::NotNow {
+                    return Walk::WaitClient;
+                }
+            }
+            behind.qos0_from = unrouted.offset.next();
+        }
+        Walk::CaughtUp
+    }
+
+    /// Whether all that the router will not bring to this connection had its turn: what was appended or assigned before
+    /// it was connected, and retained messages.
+    fn may_be_live(&self, client: ClientRef, behind: &Behind) -> bool {
+        let Some(known) = self.clients.get(client.index()) else { return true };
+        let assigned_before = self
+            .next_assigned(&known.id, behind)
+            .is_some_and(|(place, _)| place < known.connected_at);
+        known.runs.is_empty() && !assigned_before && self.released() >= known.connected_at
+    }
+
+    fn step_message(
+        &mut self,
+        client: ClientRef,
+        behind: &mut Behind,
+        record: StoredRecord,
+    ) -> Walk {
+        let offset = record.offset;
+        let Some(view) = MessageView::from_record(&record) else {
+            self.stats.drop_messages(Dropped::Damaged, 1);
+            behind.next = offset.next();
+            return Walk::More;
+        };
+        let message = Message::from(&view);
+        let effective = self.effective_at(client, &message, offset);
+        let wanted = effective
+            .filter(|effective| self.is_wanted(client, behind, &message, effective.qos, offset));
+        let walk = match wanted {
+            Some(effective) => {
+                let terms = Terms {
+                    qos: effective.qos,
+                    retain: message.retain && effective.retain_as_published,
+                    subscription_ids: &effective.subscription_ids,
+                    place: offset,
+                };
+                self.walk_to(client, Some(&message), terms, None)
+            }
+            None => Walk::More,
+        };
+        if walk == Walk::More {
+            behind.next = offset.next();
+        } else {
+            behind.chunk.push_front(record);
+        }
+        walk
+    }
+
+    /// Whether a delivery without a number is still to be made.
+    fn is_wanted(
+        &self,
+        client: ClientRef,
+        behind: &Behind,
+        message: &Message<'_>,
+        qos: QoS,
+        offset: Offset,
+    ) -> bool {
+        if message.qos == QoS::AtMostOnce {
+            return offset >= behind.qos0_from;
+        }
+        let connected_at =
+            self.clients.get(client.index()).map_or(Offset::MAX, |known| known.connected_at);
+        qos > QoS::AtMostOnce || offset >= connected_at
+    }
+
+    fn step_assigned(&mut self, client: ClientRef, behind: &mut Behind, key: AssignedKey) -> Walk {
+        let walk = self.send_assigned(client, behind, key);
+        if walk == Walk::More {
+            behind.last_assigned = Some(key);
+        }
+        walk
+    }
+
+    fn send_assigned(&mut self, client: ClientRef, behind: &mut Behind, key: AssignedKey) -> Walk {
+        let released = self.released();
+        let Some(known) = self.clients.get(client.index()) else { return Walk::More };
+        if known.assigned_after > released {
+            return Walk::WaitDurable;
+        }
+        let late = key.0 < known.connected_at;
+        let row = self
+            .store
+            .state()
+            .session(&known.id)
+            .and_then(|session| session.assigned.get(&key))
+            .cloned();
+        let Some(row) = row else { return Walk::More };
+        // QoS 0 that may have been sent before is not sent twice.
+        if row.qos == QoS::AtMostOnce && late && !row.retained {
+            self.assignment_had_its_turn(client);
+            return Walk::More;
+        }
+        let ids = subscription_ids(&row.subscription_ids);
+        let terms =
+            Terms { qos: row.qos, retain: row.retained, subscription_ids: &ids, place: key.0 };
+        let walk = match self.locate(client, behind, row.message) {
+            Located::Memory => self.send_from_memory(client, &row, terms, key),
+            Located::Fetched(record) => {
+                let view = MessageView::from_record(&record);
+                let message = view.as_ref().map(Message::from);
+                let walk = self.walk_to(client, message.as_ref(), terms, Some(key));
+                behind.single = Some((row.message, Some(record)));
+                walk
+            }
+            Located::Gone => self.walk_to(client, None, terms, Some(key)),
+            Located::Awaited => return Walk::WaitDisk,
+        };
+        if walk == Walk::More {
+            behind.single = None;
+            self.assignment_had_its_turn(client);
+        }
+        walk
+    }
+
+    pub(super) fn assignment_had_its_turn(&mut self, client: ClientRef) {
+        if let Some(known) = self.clients.get_mut(client.index()) {
+            known.assigned_waiting = known.assigned_waiting.saturating_sub(1);
+        }
+    }
+
+    /// Sends an assigned message that is in memory.
+    pub(super) fn send_from_memory(
+        &mut self,
+        client: ClientRef,
+        row: &AssignedRow,
+        terms: Terms<'_>,
+        key: AssignedKey,
+    ) -> Walk {
+        if let Some(walk) = self.walk_over(client, terms, Some(key)) {
+            return walk;
+        }
+        let (mut delivery, store) = self.delivery();
+        let Some(stored) = store.peek(row.message) else { return Walk::WaitDurable };
+        let number = delivery.client(client).map(|known| known.outbound.next_number());
+        let sent = delivery.send(client, &Message::from(&stored.view()), terms);
+        self.after_send(client, sent, terms, number, Some(key))
+    }
+
+    /// Lets the client pass the next entry of its stream: sends it, or notes that it needs no sending. `message` is `None` if it can't be read.
+    fn walk_to(
+        &mut self,
+        client: ClientRef,
+        message: Option<&Message<'_>>,
+        terms: Terms<'_>,
+        key: Option<AssignedKey>,
+    ) -> Walk {
+        if let Some(walk) = self.walk_over(client, terms, key) {
+            return walk;
+        }
+        let Some(message) = message else {
+            self.stats.drop_messages(Dropped::Damaged, 1);
+            if let Some(known) = self.clients.get_mut(client.index())
+                && terms.qos > QoS::AtMostOnce
+            {
+                known.outbound.push(terms.place, Step::Done);
+            }
+            return Walk::More;
+        };
+        let (mut delivery, _) = self.delivery();
+        let number = delivery.client(client).map(|known| known.outbound.next_number());
+        let sent = delivery.send(client, message, terms);
+        self.after_send(client, sent, terms, number, key)
+    }
+
+    /// What an earlier connection has settled needs no sending: done, or PUBREL only [MQTT-4.4.0-1].
+    fn walk_over(
+        &mut self,
+        client: ClientRef,
+        terms: Terms<'_>,
+        key: Option<AssignedKey>,
+    ) -> Option<Walk> {
+        if terms.qos == QoS::AtMostOnce {
+            return None;
+        }
+        let known = self.clients.get_mut(client.index())?;
+        let number = known.outbound.next_number();
+        let step = if known.resumed.acked.binary_search(&number).is_ok() {
+            Step::Done
+        } else if known.resumed.received.binary_search(&number).is_ok() {
+            Step::Released
+        } else {
+            return None;
+        };
+        known.outbound.push(terms.place, step);
+        if let Some(key) = key {
+            known.assigned_numbers.insert(number, key);
+        }
+        let slot = known.connection;
+        if step == Step::Released {
+            self.send(slot, &Packet::Pubrel(Ack::new(packet_id_of(number))));
+        }
+        Some(Walk::More)
+    }
+
+    fn after_send(
+        &mut self,
+        client: ClientRef,
+        sent: Sent,
+        terms: Terms<'_>,
+        number: Option<u64>,
+        key: Option<AssignedKey>,
+    ) -> Walk {
+        if sent == Sent::NotNow {
+            return self.why_not_now(client);
+        }
+        let Some(known) = self.clients.get_mut(client.index()) else { return Walk::More };
+        if let (Some(number), Some(key), true) = (number, key, terms.qos > QoS::AtMostOnce) {
+            known.assigned_numbers.insert(number, key);
+        }
+        self.reserve_numbers(client);
+        Walk::More
+    }
+
+    /// Asks for more numbers in good time.
+    pub(super) fn reserve_numbers(&mut self, client: ClientRef) {
+        let low = self.clients.get(client.index()).is_some_and(|known| {
+            known.outbound.next_number().saturating_add(NUMBERS_RESERVED / 2)
+                > known.reserved.newest()
+        });
+        if low {
+            self.progress_is_due(client);
+        }
+    }
+
+    fn why_not_now(&mut self, client: ClientRef) -> Walk {
+        let durable = self.released();
+        let Some(known) = self.clients.get_mut(client.index()) else { return Walk::WaitClient };
+        let next = known.outbound.next_number();
+        if known.outbound.quota() > 0 && !known.reserved.allows(next, durable) {
+            if known.reserved.pending.is_none() {
+                self.progress_is_due(client);
+            }
+            return Walk::WaitDurable;
+        }
+        Walk::WaitClient
+    }
+
+    /// Finds one record for a client that is behind: in memory, already fetched, or by asking the disk.
+    pub(super) fn locate(
+        &mut self,
+        client: ClientRef,
+        behind: &mut Behind,
+        offset: Offset,
+    ) -> Located {
+        if self.store.peek(offset).is_some() {
+            return Located::Memory;
+        }
+        if let Some((fetched, record)) = behind.single.take()
+            && fetched == offset
+        {
+            return record.map_or(Located::Gone, Located::Fetched);
+        }
+        match self.store.record(offset) {
+            Read::Records { records, .. } => {
+                records.into_iter().next().map_or(Located::Gone, Located::Fetched)
+            }
+            Read::Cold(request) => {
+                let ticket = self.ticket(Awaited::ClientRecord(client, offset));
+                behind.fetch = Some(ticket);
+                self.outputs.push_back(Output::Fetch { ticket, request });
+                Located::Awaited
+            }
+        }
+    }
+
+    /// What the session's subscriptions say about a message at an offset: those that covered it then.
+    fn effective_at(
+        &self,
+        client: ClientRef,
+        message: &Message<'_>,
+        offset: Offset,
+    ) -> Option<Effective> {
+        let known = self.clients.get(client.index())?;
+        let session = self.store.state().session(&known.id)?;
+        let own = known.id.as_str() == message.publisher;
+        grants_at(session, message.topic, offset).effective(message.qos, own)
+    }
+
+    /// The session's filters as one question.
+    fn matcher_of(&self, client: ClientRef) -> Arc<dyn KeyMatcher> {
+        let session = self
+            .clients
+            .get(client.index())
+            .and_then(|known| self.store.state().session(&known.id));
+        Arc::new(FilterSet::of(session))
+    }
+
+    /// An answer from the disk.
+    pub(super) fn handle_fetched(&mut self, ticket: u64, result: Result<ReadResult, StorageError>) {
+        let Some(awaited) = self.tickets.remove(&ticket) else { return };
+        let result = result.unwrap_or_else(|error| {
+            tracing::error!(%error, "a read failed");
+            ReadResult::default()
+        });
+        for damage in &result.damage {
+            tracing::error!(%damage, "the log is damaged; what can be read is served");
+        }
+        match awaited {
+            Awaited::ClientChunk(client) => self.chunk_fetched(client, ticket, result),
+            Awaited::ClientRecord(client, offset) => {
+                self.record_fetched(client, ticket, offset, result)
+            }
+            Awaited::GroupChunk(group, key) => {
+                self.group_chunk_fetched(group, &key, ticket, result)
+            }
+            Awaited::GroupRecord(group, key, offset) => {
+                self.group_record_fetched(group, &key, ticket, offset, result)
+            }
+            Awaited::Retention => self.retention_fetched(result),
+            Awaited::Carry => self.carry_fetched(&result),
+            Awaited::Password(_) => {}
+        }
+    }
+
+    fn behind_that_awaits(&mut self, client: ClientRef, ticket: u64) -> Option<&mut Behind> {
+        let known =
+            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)?;
+        match &mut known.mode {
+            Mode::Behind(behind) if behind.fetch == Some(ticket) => {
+                behind.fetch = None;
+                Some(behind)
+            }
+            Mode::Behind(_) | Mode::Live => None,
+        }
+    }
+
+    fn chunk_fetched(&mut self, client: ClientRef, ticket: u64, result: ReadResult) {
+        let released = self.released();
+        let Some(behind) = self.behind_that_awaits(client, ticket) else { return };
+        // A disk that can't read does not hold the client up for ever: what it has is served, the rest is passed.
+        let next = if result.next > behind.scanned { result.next } else { released };
+        behind.chunk = VecDeque::from(result.records);
+        behind.scanned = next;
+        self.queue_turn(client);
+    }
+
+    fn record_fetched(
+        &mut self,
+        client: ClientRef,
+        ticket: u64,
+        offset: Offset,
+        result: ReadResult,
+    ) {
+        let Some(behind) = self.behind_that_awaits(client, ticket) else { return };
+        behind.single = Some((offset, result.records.into_iter().next()));
+        self.queue_turn(client);
+    }
+}
+
+/// Where a record is.
+#[derive(Debug)]
+pub(super) enum Located {
+    /// In memory: [`crate::store::Store::peek`] has it.
+    Memory,
+    /// Here.
+    Fetched(StoredRecord),
+    /// Nowhere: deleted, or damaged.
+    Gone,
+    /// The disk was asked.
+    Awaited,
+}
+
+/// What a span grants.
+pub(super) fn grant_of(span: &Span) -> Grant {
+    Grant {
+        qos: span.qos,
+        no_local: span.no_local,
+        retain_as_published: span.retain_as_published,
+        subscription_id: span.subscription_id.and_then(SubscriptionId::new),
+    }
+}
+
+/// The identifiers of a row.
+pub(super) fn subscription_ids(numbers: &[u32]) -> SubscriptionIds {
+    numbers.iter().filter_map(|number| SubscriptionId::new(*number)).collect()
+}
+
+/// The subscriptions of a session that covered `topic` at `offset`.
+pub(super) fn grants_at(session: &SessionState, topic: &str, offset: Offset) -> Grants {
+    let covers =
+        |span: &&Span| span.from <= offset && span.until.is_none_or(|until| offset < until);
+    let rows = session
+        .subscriptions
+        .iter()
+        .filter(|(filter, _)| !is_shared(filter) && TopicFilter::text_matches(filter, topic));
+    rows.flat_map(|(_, row)| row.spans.iter().filter(covers)).map(grant_of).collect()
+}
+
+/// Whether a subscription's text is that of a shared one.
+pub(super) fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
+}
+
+/// Several filters as one question.
+#[derive(Debug)]
+pub(super) struct FilterSet {
+    filters: SmallVec<[Box<str>; 2]>,
+}
+
+impl FilterSet {
+    /// All filters of a session's own subscriptions, closed spans included.
+    pub(super) fn of(session: Option<&SessionState>) -> Self {
+        let filters = session.into_iter().flat_map(|session| session.subscriptions.keys());
+        Self {
+            filters: filters
+                .filter(|filter| !is_shared(filter))
+                .map(|filter| Box::from(&**filter))
+                .collect(),
+        }
+    }
+
+    /// One filter.
+    pub(super) fn one(filter: &str) -> Self {
+        Self { filters: std::iter::once(Box::from(filter)).collect() }
+    }
+}
+
+impl KeyMatcher for FilterSet {
+    fn matches(&self, key: &[u8]) -> bool {
+        std::str::from_utf8(key).is_ok_and(|topic| {
+            self.filters.iter().any(|filter| TopicFilter::text_matches(filter, topic))
+        })
+    }
+}

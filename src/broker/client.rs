@@ -1,0 +1,218 @@
+//! A session whose client is connected: where it stands in the log, and what is in flight.
+//!
+//! ```text
+//!              everything up to the router's place was handled
+//!   ┌────────┐  a delivery could not be made (window, socket, limit)  ┌────────┐
+//!   │  Live  │ ─────────────────────────────────────────────────────► │ Behind │
+//!   └────────┘ ◄───────────────────────────────────────────────────── └────────┘
+//!                             the walk has caught up
+//! ```
+//!
+//! A live client gets messages from memory as the router reaches them. A client that is behind is a place in the log, from
+//! which it reads when it can take more; a resumed session begins like that.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::broker::router::GroupIndex;
+use crate::commitlog::KeyMatcher;
+use crate::commitlog::Offset;
+use crate::commitlog::StoredRecord;
+use crate::mqtt::ClientId;
+use crate::mqtt::PacketId;
+use crate::mqtt::Text;
+use crate::session::Outbound;
+
+/// Names a connected client; a slot that is used again has another epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ClientRef {
+    pub(super) slot: u32,
+    pub(super) epoch: u32,
+}
+
+impl ClientRef {
+    /// The slot as an index.
+    pub(super) fn index(self) -> usize {
+        usize::try_from(self.slot).unwrap_or(usize::MAX)
+    }
+}
+
+/// The counter that orders assignments at one place.
+pub(super) type AssignedKey = (Offset, u64);
+
+/// How many numbers are reserved at a time: numbers below the reserved limit may have been sent before a crash.
+pub(super) const NUMBERS_RESERVED: u64 = 2_048;
+
+/// A connected client.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) id: ClientId,
+    pub(super) epoch: u32,
+    /// The slot of its connection.
+    pub(super) connection: usize,
+    pub(super) outbound: Outbound,
+    pub(super) mode: Mode,
+    /// Retained messages due because of subscriptions, first come first; the stream stands at the first one's place.
+    pub(super) runs: VecDeque<Run>,
+    /// Runs at places below are done.
+    pub(super) runs_done: Offset,
+    /// Numbers below may have been sent on an earlier connection: they go with DUP [MQTT-3.3.1-1].
+    pub(super) dup_below: u64,
+    /// The log's end when it connected: deliveries at QoS 0 below are not made.
+    pub(super) connected_at: Offset,
+    /// What an earlier connection had left open.
+    pub(super) resumed: Resumed,
+    pub(super) reserved: Reserved,
+    /// The assignments behind numbers in flight, and behind numbers acknowledged out of order.
+    pub(super) assigned_numbers: BTreeMap<u64, AssignedKey>,
+    /// Everything below has to be durable before an assignment is sent.
+    pub(super) assigned_after: Offset,
+    /// Assignments that had no turn yet.
+    pub(super) assigned_waiting: usize,
+    /// PUBREL packets to send once the row that remembers their PUBREC is durable.
+    pub(super) to_release: Vec<PacketId>,
+    pub(super) progress: ProgressState,
+    pub(super) turn_queued: bool,
+    /// The shared groups it is a member of.
+    pub(super) groups: SmallVec<[GroupIndex; 1]>,
+}
+
+/// Whether the progress row has to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProgressState {
+    /// It says what is true.
+    Clean,
+    /// It lags; the next round of the timer writes it.
+    Lagging,
+    /// Something waits for it: it is written at the end of this event.
+    Due,
+}
+
+/// What an earlier connection had left open, beyond the first unacknowledged number.
+#[derive(Debug, Default)]
+pub(super) struct Resumed {
+    pub(super) acked: Vec<u64>,
+    pub(super) received: Vec<u64>,
+}
+
+/// How far numbers may be used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserved {
+    /// Numbers below may be sent.
+    pub(super) limit: u64,
+    /// A higher limit, and the offset below which everything has to be durable before it holds.
+    pub(super) pending: Option<(Offset, u64)>,
+}
+
+impl Reserved {
+    /// Numbers without end, for a session that ends with its connection.
+    pub(super) const UNLIMITED: Self = Self { limit: u64::MAX, pending: None };
+
+    /// Whether `number` may be sent, with everything below `durable` durable.
+    pub(super) fn allows(&mut self, number: u64, durable: Offset) -> bool {
+        if let Some((after, limit)) = self.pending
+            && after <= durable
+        {
+            self.limit = limit;
+            self.pending = None;
+        }
+        number < self.limit
+    }
+
+    /// The highest limit asked for.
+    pub(super) fn newest(&self) -> u64 {
+        self.pending.map_or(self.limit, |(_, limit)| limit)
+    }
+}
+
+/// How a client gets its messages.
+#[derive(Debug)]
+pub(super) enum Mode {
+    /// From memory, as the router reaches them.
+    Live,
+    /// From the log.
+    Behind(Box<Behind>),
+}
+
+/// Where a client that is behind stands.
+#[derive(Debug)]
+pub(super) struct Behind {
+    /// Every message below had its turn.
+    pub(super) next: Offset,
+    /// The last assignment that had its turn.
+    pub(super) last_assigned: Option<AssignedKey>,
+    /// Messages published at QoS 0 below were handed on when they came, or are not for this connection.
+    pub(super) qos0_from: Offset,
+    /// What was read and had no turn yet.
+    pub(super) chunk: VecDeque<StoredRecord>,
+    /// Everything below was read.
+    pub(super) scanned: Offset,
+    /// What is awaited from the disk.
+    pub(super) fetch: Option<u64>,
+    /// A single record from the disk: its offset, and the record if it could be read.
+    pub(super) single: Option<(Offset, Option<StoredRecord>)>,
+    /// The session's filters as one question, as long as they don't change.
+    pub(super) matcher: Option<Arc<dyn KeyMatcher>>,
+}
+
+impl std::fmt::Debug for dyn KeyMatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyMatcher")
+    }
+}
+
+impl Behind {
+    /// Behind from `next` on; QoS 0 from `qos0_from` on.
+    pub(super) fn at(next: Offset, qos0_from: Offset) -> Box<Self> {
+        Box::new(Self {
+            next,
+            last_assigned: None,
+            qos0_from,
+            chunk: VecDeque::new(),
+            scanned: next,
+            fetch: None,
+            single: None,
+            matcher: None,
+        })
+    }
+}
+
+/// Retained messages due because of one subscription.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    /// Where the subscription begins: the stream stands here until the run is done.
+    pub(super) place: Offset,
+    pub(super) filter: Text,
+    /// The last topic that had its turn.
+    pub(super) after: Option<Text>,
+}
+
+impl Client {
+    /// Whether it gets messages from memory.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.mode, Mode::Live)
+    }
+
+    /// Lets the client fall behind: messages from `next` on come from the log, those at QoS 0 from `qos0_from` on.
+    pub(super) fn fall_behind(&mut self, next: Offset, qos0_from: Offset) {
+        if self.is_live() {
+            self.mode = Mode::Behind(Behind::at(next, qos0_from));
+        }
+    }
+
+    /// Forgets what depends on the session's filters.
+    pub(super) fn filters_changed(&mut self) {
+        if let Mode::Behind(behind) = &mut self.mode {
+            behind.matcher = None;
+        }
+    }
+
+    /// Whether a delivery above QoS 0 could be numbered now.
+    pub(super) fn may_number(&mut self, durable: Offset) -> bool {
+        let next = self.outbound.next_number();
+        self.outbound.quota() > 0 && self.reserved.allows(next, durable)
+    }
+}

@@ -1,0 +1,63 @@
+//! What the core can be told.
+
+use std::time::Duration;
+
+use crate::mqtt::Text;
+use crate::session;
+
+/// Limits and habits of the core.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is granted to each client.
+    pub session: session::Options,
+    /// How long a connection may take to send CONNECT.
+    pub connect_timeout: Duration,
+    /// The largest CONNECT in bytes.
+    pub connect_size_max: usize,
+    /// The longest client id in bytes.
+    pub client_id_bytes_max: usize,
+    /// How many levels a topic or filter may have.
+    pub topic_levels_max: usize,
+    /// How many subscriptions a session may have.
+    pub subscriptions_max: usize,
+    /// How many sessions there may be, connected or not.
+    pub sessions_max: usize,
+    /// Bytes held for one connection before it counts as one that can't keep up.
+    pub output_bytes_max: usize,
+    /// Bytes that wait to become durable before publishers are no longer read from.
+    pub pending_bytes_max: usize,
+    /// Whether messages published at QoS 0 are kept in the log.
+    pub log_qos0: bool,
+    /// Whether a payload that is announced as UTF-8 is checked to be that.
+    pub check_payload_format: bool,
+    /// How often `$SYS` topics are published; zero for never.
+    pub sys_interval: Duration,
+    /// How often the checkpoint is brought up to date.
+    pub checkpoint_interval: Duration,
+    /// How often old segments are looked for.
+    pub retention_interval: Duration,
+    /// Where clients are sent when the server shuts down (0x9D), if anywhere [5.0, 4.11].
+    pub server_reference: Option<Text>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            session: session::Options::default(),
+            connect_timeout: Duration::from_secs(10),
+            connect_size_max: 8 << 10,
+            client_id_bytes_max: 1_024,
+            topic_levels_max: 128,
+            subscriptions_max: 10_000,
+            sessions_max: 1_000_000,
+            output_bytes_max: 256 << 10,
+            pending_bytes_max: 64 << 20,
+            log_qos0: true,
+            check_payload_format: false,
+            sys_interval: Duration::from_secs(10),
+            checkpoint_interval: Duration::from_secs(1),
+            retention_interval: Duration::from_secs(60),
+            server_reference: None,
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Retained messages for a new subscription: complete, in topic order, at the client's pace.
+//!
+//! A SUBSCRIBE opens a run at the place where the subscription begins, and the client's stream stands there until the run is done.
+//! Messages above QoS 0 are assigned, as many at a time as the window takes, so that they have their place and number in the stream
+//! and survive; those at QoS 0 are sent directly. Retained messages newer than the subscription are left out: it delivers them itself.
+
+use std::ops::Bound;
+
+use crate::broker::Broker;
+use crate::broker::catch_up::Located;
+use crate::broker::catch_up::Walk;
+use crate::broker::catch_up::is_shared;
+use crate::broker::client::Behind;
+use crate::broker::client::ClientRef;
+use crate::broker::client::Run;
+use crate::broker::deliver::Sent;
+use crate::broker::deliver::Terms;
+use crate::broker::message::Message;
+use crate::commitlog::Offset;
+use crate::mqtt::QoS;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
+use crate::mqtt::Text;
+use crate::mqtt::TopicFilter;
+use crate::store::AssignedRow;
+use crate::store::MessageView;
+use crate::store::Retained;
+use crate::store::Row;
+use crate::store::SessionState;
+use crate::store::Span;
+use crate::store::StoredMessage;
+
+/// How many topics are looked at per step.
+const TOPICS_PER_STEP: usize = 512;
+
+/// What a run found next.
+enum Next {
+    /// A retained message that the subscription wants.
+    Topic(Text, Retained),
+    /// None among those looked at; the last of them.
+    Nothing(Text),
+    /// No topic is left.
+    End,
+}
+
+impl Broker {
+    /// One step of the client's first run.
+    pub(super) fn step_run(&mut self, client: ClientRef, behind: &mut Behind) -> Walk {
+        let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
+        let Some(run) = known.runs.front().cloned() else { return Walk::More };
+        let session = self.store.state().session(&known.id);
+        let Some(span) = session.and_then(|session| span_of(session, &run)).cloned() else {
+            return self.end_run(client, &run);
+        };
+        match self.next_retained(&run) {
+            Next::End => self.end_run(client, &run),
+            Next::Nothing(topic) => self.pass_topic(client, topic),
+            Next::Topic(topic, retained) => {
+                self.step_retained(client, behind, &run, &span, topic, retained)
+            }
+        }
+    }
+
+    fn end_run(&mut self, client: ClientRef, run: &Run) -> Walk {
+        if let Some(known) = self.clients.get_mut(client.index()) {
+            known.runs.pop_front();
+            known.runs_done = run.place.next();
+        }
+        self.progress_lags(client);
+        Walk::More
+    }
+
+    fn pass_topic(&mut self, client: ClientRef, topic: Text) -> Walk {
+        if let Some(run) =
+            self.clients.get_mut(client.index()).and_then(|known| known.runs.front_mut())
+        {
+            run.after = Some(topic);
+        }
+        Walk::More
+    }
+
+    /// The next retained message of a run, among a bounded number of topics.
+    fn next_retained(&self, run: &Run) -> Next {
+        let filter: &str = &run.filter;
+        let prefix = literal_prefix(filter);
+        let from: Bound<&str> = match &run.after {
+            Some(topic) => Bound::Excluded(topic),
+            None => Bound::Included(prefix),
+        };
+        let mut last = None;
+        for (topic, retained) in self
+            .store
+            .state()
+            .retained()
+            .range::<str, _>((from, Bound::Unbounded))
+            .take(TOPICS_PER_STEP)
+        {
+            if !topic.starts_with(prefix) {
+                return Next::End;
+            }
+            let expired = retained.expires_at.is_some_and(|deadline| deadline <= self.now);
+            if !expired
+                && retained.message_offset < run.place
+                && TopicFilter::text_matches(filter, topic)
+            {
+                return Next::Topic(Text::from(topic.clone()), *retained);
+            }
+            last = Some(topic);
+        }
+        last.map_or(Next::End, |topic| Next::Nothing(Text::from(topic.clone())))
+    }
+
+    fn step_retained(
+        &mut self,
+        client: ClientRef,
+        behind: &mut Behind,
+        run: &Run,
+        span: &Span,
+        topic: Text,
+        retained: Retained,
+    ) -> Walk {
+        let fetched = match self.locate(client, behind, retained.offset) {
+            Located::Memory => None,
+            Located::Fetched(record) => Some(record),
+            Located::Gone => {
+                self.stats.drop_messages(crate::broker::Dropped::Damaged, 1);
+                return self.pass_topic(client, topic);
+            }
+            Located::Awaited => return Walk::WaitDisk,
+        };
+        let published = match &fetched {
+            Some(record) => MessageView::from_record(record).map(|view| view.qos),
+            None => self.store.peek(retained.offset).map(|stored| stored.view().qos),
+        };
+        let Some(published) = published else { return self.pass_topic(client, topic) };
+        let qos = published.min(span.qos);
+        let walk = if !self.may_receive(client, &topic) {
+            Walk::More
+        } else if qos > QoS::AtMostOnce {
+            self.assign_retained(client, run, span, retained.offset, qos)
+        } else {
+            self.send_retained(client, fetched.as_ref(), retained.offset, span, run.place)
+        };
+        if walk == Walk::More {
+            self.pass_topic(client, topic);
+        } else if let Some(record) = fetched {
+            behind.single = Some((retained.offset, Some(record)));
+        }
+        walk
+    }
+
+    fn send_retained(
+        &mut self,
+        client: ClientRef,
+        fetched: Option<&crate::commitlog::StoredRecord>,
+        offset: Offset,
+        span: &Span,
+        place: Offset,
+    ) -> Walk {
+        let ids: SubscriptionIds =
+            span.subscription_id.and_then(SubscriptionId::new).into_iter().collect();
+        let terms = Terms { qos: QoS::AtMostOnce, retain: true, subscription_ids: &ids, place };
+        let (mut delivery, store) = self.delivery();
+        let stored = store.peek(offset);
+        let view = match fetched {
+            Some(record) => MessageView::from_record(record),
+            None => stored.as_ref().map(StoredMessage::view),
+        };
+        let Some(view) = view else { return Walk::More };
+        match delivery.send(client, &Message::from(&view), terms) {
+            Sent::Done => Walk::More,
+            Sent::NotNow => Walk::WaitClient,
+        }
+    }
+
+    /// Gives a retained message its place in the client's stream.
+    fn assign_retained(
+        &mut self,
+        client: ClientRef,
+        run: &Run,
+        span: &Span,
+        message: Offset,
+        qos: QoS,
+    ) -> Walk {
+        let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
+        if known.outbound.quota() <= known.assigned_waiting {
+            return Walk::WaitClient;
+        }
+        let client_id = known.id.clone();
+        let row = AssignedRow {
+            place: Some(run.place),
+            message,
+            qos,
+            retained: true,
+            subscription_ids: span.subscription_id.into_iter().collect(),
+            group: None,
+        };
+        self.assign(client, &client_id, row);
+        Walk::More
+    }
+
+    /// Appends an assignment; returns its offset and counter.
+    pub(super) fn assign(
+        &mut self,
+        client: ClientRef,
+        client_id: &crate::mqtt::ClientId,
+        row: AssignedRow,
+    ) -> (Offset, u64) {
+        let counter =
+            self.store.state().session(client_id).map_or(0, |session| session.assigned_next);
+        let offset = self.store.put(self.now, Row::Assigned(client_id.clone(), counter, Some(row)));
+        let recorded = self.is_recorded(client_id);
+        if let Some(known) = self.clients.get_mut(client.index()) {
+            known.assigned_waiting += 1;
+            if recorded {
+                known.assigned_after = offset.next();
+            }
+        }
+        (offset, counter)
+    }
+}
+
+/// The open span that a run belongs to; `None` once the subscription is gone or replaced.
+fn span_of<'a>(session: &'a SessionState, run: &Run) -> Option<&'a Span> {
+    let row = session.subscriptions.get(&run.filter)?;
+    row.spans.iter().find(|span| span.from == run.place && span.until.is_none())
+}
+
+/// The runs that a resumed session still has to do, in the order of their places: those that promise more than QoS 0.
+pub(super) fn runs_left(session: &SessionState) -> std::collections::VecDeque<Run> {
+    let done = session.progress.runs_done.max(session.progress.position);
+    let mut runs: Vec<Run> = Vec::new();
+    for (filter, row) in session.subscriptions.iter().filter(|(filter, _)| !is_shared(filter)) {
+        let open = row.spans.iter().find(|span| span.until.is_none());
+        let Some(span) = open.filter(|span| span.retained_run && span.qos > QoS::AtMostOnce) else {
+            continue;
+        };
+        if span.from >= done
+            || (span.from >= session.progress.runs_done && span.from == session.progress.position)
+        {
+            let after = session
+                .progress
+                .run
+                .as_ref()
+                .filter(|(running, _)| running == filter)
+                .map(|(_, topic)| topic.clone());
+            runs.push(Run { place: span.from, filter: filter.clone(), after });
+        }
+    }
+    runs.sort_by_key(|run| run.place);
+    runs.into()
+}
+
+/// What every topic that the filter matches begins with.
+fn literal_prefix(filter: &str) -> &str {
+    match filter.find(['+', '#']) {
+        // `a/#` matches `a` too.
+        Some(wildcard) => {
+            filter.get(..wildcard).map_or("", |prefix| prefix.strip_suffix('/').unwrap_or(prefix))
+        }
+        None => filter,
+    }
+}

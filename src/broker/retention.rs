@@ -1,0 +1,318 @@
+//! Retention: sessions and groups are moved out of the segments that go, and what they lose is counted.
+//!
+//! ```text
+//!  due ─► move each session and group whose position lies there ─► carry rows forward ─► commit ─► truncate
+//!              │ counts the entries it loses, from the log
+//! ```
+//!
+//! One step at a time, so that it does not hold up anything else; each step is the timer's or the answer to a read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::Awaited;
+use crate::broker::Broker;
+use crate::broker::Timer;
+use crate::broker::catch_up::FilterSet;
+use crate::broker::catch_up::grants_at;
+use crate::broker::client::ClientRef;
+use crate::broker::event::Output;
+use crate::broker::message::Message;
+use crate::broker::stats::Dropped;
+use crate::commitlog::KeyMatcher;
+use crate::commitlog::Offset;
+use crate::commitlog::Read;
+use crate::commitlog::ReadResult;
+use crate::commitlog::StorageError;
+use crate::commitlog::StoredRecord;
+use crate::mqtt::ClientId;
+use crate::mqtt::QoS;
+use crate::mqtt::ReasonCode;
+use crate::store::Carry;
+use crate::store::GroupKey;
+use crate::store::GroupRow;
+use crate::store::MessageView;
+use crate::store::ProgressRow;
+use crate::store::Row;
+
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// How many rows are carried forward per step.
+const CARRY_ROWS: usize = 1_000;
+
+/// How soon the next step follows while there is something to do.
+const STEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How far the deletion of old segments has come.
+#[derive(Debug, Default)]
+pub(super) enum RetentionState {
+    /// Nothing to do.
+    #[default]
+    Idle,
+    /// Positions below the new start are moved.
+    Moving { new_start: Offset, left: VecDeque<Mover>, counting: Option<Counting> },
+    /// Rows are carried forward.
+    Carrying { new_start: Offset },
+    /// A read for a row that is carried forward is under way.
+    Fetching { new_start: Offset },
+    /// Segments are deleted.
+    Truncating,
+}
+
+/// Whose position has to be moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mover {
+    Session(ClientId),
+    Group(GroupKey),
+}
+
+/// What somebody loses, counted so far.
+#[derive(Debug)]
+pub(super) struct Counting {
+    mover: Mover,
+    next: Offset,
+    lost: u64,
+}
+
+impl Broker {
+    /// The timer: begins, or goes on.
+    pub(super) fn retention_due(&mut self) {
+        let again = match std::mem::take(&mut self.retention) {
+            RetentionState::Idle => self.begin_retention(),
+            RetentionState::Moving { new_start, left, counting } => {
+                self.move_positions(new_start, left, counting)
+            }
+            RetentionState::Carrying { new_start } => self.carry_forward(new_start),
+            waiting @ (RetentionState::Fetching { .. } | RetentionState::Truncating) => {
+                self.retention = waiting;
+                true
+            }
+        };
+        let wait = if again { STEP_INTERVAL } else { self.options.retention_interval };
+        self.timers.set(self.now + wait, Timer::Retention);
+    }
+
+    /// Whether there is something to do.
+    fn begin_retention(&mut self) -> bool {
+        let Some(new_start) = self.store.retention_due(self.now) else { return false };
+        self.refresh_positions(new_start);
+        let state = self.store.state();
+        let behind = |position: Offset| position < new_start;
+        let sessions = state
+            .sessions()
+            .filter(|(_, session)| session.session.is_some() && behind(session.progress.position));
+        let groups = state.groups().iter().filter(|(_, row)| {
+            behind(row.position) || row.returned.iter().any(|offset| behind(*offset))
+        });
+        let left = sessions
+            .map(|(client_id, _)| Mover::Session(client_id.clone()))
+            .chain(groups.map(|(key, _)| Mover::Group(key.clone())));
+        let left: VecDeque<Mover> = left.collect();
+        tracing::info!(%new_start, moved = left.len(), "old segments are due to be deleted");
+        self.retention = RetentionState::Moving { new_start, left, counting: None };
+        true
+    }
+
+    /// Writes down where the connected clients stand. One that is so far behind all the same has stopped taking messages.
+    fn refresh_positions(&mut self, new_start: Offset) {
+        let clients: Vec<ClientRef> =
+            self.clients.iter().filter_map(|(slot, _)| self.client_ref(slot)).collect();
+        for client in clients {
+            self.put_progress(client, true);
+            let Some(known) = self.clients.get(client.index()) else { continue };
+            let connection = known.connection;
+            let position = self
+                .store
+                .state()
+                .session(&known.id)
+                .map_or(Offset::MAX, |session| session.progress.position);
+            if position < new_start {
+                tracing::warn!(client = %known.id, "the client is further behind than messages are kept");
+                self.disconnect(
+                    connection,
+                    ReasonCode::QuotaExceeded,
+                    Some("further behind than messages are kept"),
+                );
+            }
+        }
+    }
+
+    fn move_positions(
+        &mut self,
+        new_start: Offset,
+        mut left: VecDeque<Mover>,
+        counting: Option<Counting>,
+    ) -> bool {
+        let mut counting = counting;
+        loop {
+            let Some(count) = counting.take().or_else(|| self.next_count(&mut left)) else {
+                self.retention = RetentionState::Carrying { new_start };
+                return true;
+            };
+            if count.next >= new_start {
+                self.moved(new_start, count);
+                continue;
+            }
+            let matcher = self.matcher_for(&count.mover);
+            match self.store.read(count.next, new_start, CHUNK_BYTES, &matcher) {
+                Read::Records { records, next } => {
+                    counting = Some(self.count(count, &records, next))
+                }
+                Read::Cold(request) => {
+                    let ticket = self.ticket(Awaited::Retention);
+                    self.outputs.push_back(Output::Fetch { ticket, request });
+                    self.retention =
+                        RetentionState::Moving { new_start, left, counting: Some(count) };
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn next_count(&self, left: &mut VecDeque<Mover>) -> Option<Counting> {
+        let mover = left.pop_front()?;
+        let next = match &mover {
+            Mover::Session(client_id) => self
+                .store
+                .state()
+                .session(client_id)
+                .map_or(Offset::MAX, |session| session.progress.position),
+            Mover::Group(key) => {
+                self.store.state().group(key).map_or(Offset::MAX, |row| row.position)
+            }
+        };
+        Some(Counting { mover, next, lost: 0 })
+    }
+
+    fn matcher_for(&self, mover: &Mover) -> Arc<dyn KeyMatcher> {
+        Arc::new(match mover {
+            Mover::Session(client_id) => FilterSet::of(self.store.state().session(client_id)),
+            Mover::Group(key) => FilterSet::one(&key.filter),
+        })
+    }
+
+    fn count(&self, count: Counting, records: &[StoredRecord], next: Offset) -> Counting {
+        let lost =
+            records.iter().filter(|record| self.is_lost(&count.mover, record)).count() as u64;
+        Counting { next: next.max(count.next.next()), lost: count.lost + lost, ..count }
+    }
+
+    /// Whether a record is an entry of the session's stream, or the group's.
+    fn is_lost(&self, mover: &Mover, record: &StoredRecord) -> bool {
+        let Some(view) = MessageView::from_record(record) else { return false };
+        let message = Message::from(&view);
+        match mover {
+            Mover::Group(_) => message.qos > QoS::AtMostOnce,
+            Mover::Session(client_id) => {
+                let Some(session) = self.store.state().session(client_id) else { return false };
+                let grants = grants_at(session, message.topic, record.offset);
+                let own = client_id.as_str() == message.publisher;
+                grants
+                    .effective(message.qos, own)
+                    .is_some_and(|effective| effective.qos > QoS::AtMostOnce)
+            }
+        }
+    }
+
+    /// The answer to a read of [`Broker::move_positions`].
+    pub(super) fn retention_fetched(&mut self, result: ReadResult) {
+        match std::mem::take(&mut self.retention) {
+            RetentionState::Moving { new_start, left, counting: Some(count) } => {
+                let next = if result.next > count.next { result.next } else { new_start };
+                let counting = Some(self.count(count, &result.records, next));
+                self.retention = RetentionState::Moving { new_start, left, counting };
+            }
+            other => self.retention = other,
+        }
+    }
+
+    fn moved(&mut self, new_start: Offset, count: Counting) {
+        match &count.mover {
+            Mover::Session(client_id) => self.move_session(client_id, new_start, count.lost),
+            Mover::Group(key) => self.move_group(key, new_start, count.lost),
+        }
+    }
+
+    /// Moves a session's position; entries that it had not acknowledged are lost to it.
+    fn move_session(&mut self, client_id: &ClientId, new_start: Offset, messages: u64) {
+        let Some(session) = self.store.state().session(client_id) else { return };
+        let progress = &session.progress;
+        if progress.position >= new_start || self.client_slots.contains_key(client_id) {
+            return;
+        }
+        let assigned = session
+            .assigned
+            .iter()
+            .filter(|((place, _), row)| *place < new_start && row.qos > QoS::AtMostOnce)
+            .count() as u64;
+        let entries = messages + assigned;
+        let number = progress.number + entries;
+        let settled = progress.acked.iter().filter(|acked| *acked < number).count() as u64;
+        let row = ProgressRow {
+            position: new_start,
+            number,
+            acked: progress.acked.iter().filter(|acked| *acked >= number).collect(),
+            received: progress.received.iter().filter(|received| *received >= number).collect(),
+            sent_limit: progress.sent_limit.max(number),
+            run: progress.run.clone(),
+            runs_done: progress.runs_done,
+        };
+        let lost = entries.saturating_sub(settled);
+        if lost > 0 {
+            tracing::warn!(client = %client_id, lost, "the session loses messages that are older than messages are kept");
+            self.stats.drop_messages(Dropped::Retention, lost);
+        }
+        self.store.put(self.now, Row::Progress(client_id.clone(), row));
+    }
+
+    fn move_group(&mut self, key: &GroupKey, new_start: Offset, messages: u64) {
+        let Some(GroupRow { position, returned }) = self.store.state().group(key).cloned() else {
+            return;
+        };
+        let lost = returned.iter().filter(|offset| **offset < new_start).count() as u64
+            + if position < new_start { messages } else { 0 };
+        if lost > 0 {
+            tracing::warn!(share = %key.share, filter = %key.filter, lost, "the shared group loses messages that are older than messages are kept");
+            self.stats.drop_messages(Dropped::Retention, lost);
+        }
+        let row = GroupRow {
+            position: position.max(new_start),
+            returned: returned.into_iter().filter(|offset| *offset >= new_start).collect(),
+        };
+        self.store.put(self.now, Row::Group(key.clone(), Some(row)));
+    }
+
+    fn carry_forward(&mut self, new_start: Offset) -> bool {
+        match self.store.carry_forward(self.now, new_start, CARRY_ROWS) {
+            Carry::Again => self.retention = RetentionState::Carrying { new_start },
+            Carry::Fetch(request) => {
+                let ticket = self.ticket(Awaited::Carry);
+                self.outputs.push_back(Output::Fetch { ticket, request });
+                self.retention = RetentionState::Fetching { new_start };
+            }
+            Carry::Done => match self.store.truncate_before(new_start) {
+                Some(truncation) => {
+                    self.outputs.push_back(Output::Truncate(truncation));
+                    self.retention = RetentionState::Truncating;
+                }
+                None => self.retention = RetentionState::Carrying { new_start },
+            },
+        }
+        true
+    }
+
+    pub(super) fn carry_fetched(&mut self, result: &ReadResult) {
+        self.store.carry_fetched(self.now, result);
+        if let RetentionState::Fetching { new_start } = self.retention {
+            self.retention = RetentionState::Carrying { new_start };
+        }
+    }
+
+    pub(super) fn handle_truncated(&mut self, result: Result<(), StorageError>) {
+        self.retention = RetentionState::Idle;
+        if let Err(error) = result {
+            tracing::error!(%error, "old segments could not be deleted");
+        }
+    }
+}

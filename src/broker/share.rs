@@ -1,0 +1,537 @@
+//! Shared groups: each message to one member.
+//!
+//! A group is `(share name, filter)` with a position in the log. While it is live, a message is assigned when it is appended, in the same
+//! batch; if no member can take it, the group falls behind and assigns from the log when one can. What a member had not acknowledged
+//! when its session ended comes back and is assigned first, but for QoS 2, which goes to nobody else [MQTT-4.8.2-5].
+
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::broker::Awaited;
+use crate::broker::Broker;
+use crate::broker::Routing;
+use crate::broker::Turn;
+use crate::broker::Unrouted;
+use crate::broker::catch_up::FilterSet;
+use crate::broker::catch_up::Walk;
+use crate::broker::catch_up::subscription_ids;
+use crate::broker::client::AssignedKey;
+use crate::broker::client::ClientRef;
+use crate::broker::deliver::Sent;
+use crate::broker::deliver::Terms;
+use crate::broker::event::Output;
+use crate::broker::message::Message;
+use crate::broker::router::GroupIndex;
+use crate::broker::router::Route;
+use crate::broker::stats::Dropped;
+use crate::commitlog::KeyMatcher;
+use crate::commitlog::Offset;
+use crate::commitlog::Read;
+use crate::commitlog::ReadResult;
+use crate::commitlog::StoredRecord;
+use crate::mqtt::ClientId;
+use crate::mqtt::QoS;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
+use crate::session::Grant;
+use crate::store::AssignedRow;
+use crate::store::GroupKey;
+use crate::store::GroupRow;
+use crate::store::MessageView;
+use crate::store::Row;
+
+/// How many messages a group assigns per turn.
+const STEPS_PER_TURN: usize = 256;
+
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// A shared group.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) key: GroupKey,
+    /// Every session with a subscription to it, connected or not.
+    pub(super) sessions: BTreeSet<ClientId>,
+    /// The connected ones.
+    pub(super) members: Vec<(ClientRef, Grant)>,
+    mode: GroupMode,
+    turn_queued: bool,
+    /// Where the search for a member begins: the one after the last chosen.
+    rotation: usize,
+}
+
+#[derive(Debug)]
+enum GroupMode {
+    Live,
+    Behind(Box<GroupBehind>),
+}
+
+#[derive(Debug)]
+struct GroupBehind {
+    next: Offset,
+    chunk: VecDeque<StoredRecord>,
+    scanned: Offset,
+    fetch: Option<u64>,
+    single: Option<(Offset, Option<StoredRecord>)>,
+}
+
+impl GroupBehind {
+    fn at(next: Offset) -> GroupMode {
+        GroupMode::Behind(Box::new(Self {
+            next,
+            chunk: VecDeque::new(),
+            scanned: next,
+            fetch: None,
+            single: None,
+        }))
+    }
+}
+
+impl Broker {
+    /// The group with this key; made, at `position`, if it is new.
+    pub(super) fn group_of(&mut self, key: &GroupKey, position: Offset, live: bool) -> GroupIndex {
+        if let Some(group) = self.group_indexes.get(key) {
+            return *group;
+        }
+        let mode = if live { GroupMode::Live } else { GroupBehind::at(position) };
+        let group = self.groups.insert(Group {
+            key: key.clone(),
+            sessions: BTreeSet::new(),
+            members: Vec::new(),
+            mode,
+            turn_queued: false,
+            rotation: 0,
+        });
+        self.group_indexes.insert(key.clone(), group);
+        self.router.add_group(&key.filter, group);
+        group
+    }
+
+    /// Adds a connected member, or replaces its options.
+    pub(super) fn join_group(&mut self, index: GroupIndex, client: ClientRef, grant: Grant) {
+        let Some(known) = self.clients.get_mut(client.index()) else { return };
+        if !known.groups.contains(&index) {
+            known.groups.push(index);
+        }
+        let client_id = known.id.clone();
+        let Some(group) = self.groups.get_mut(index) else { return };
+        group.sessions.insert(client_id);
+        match group.members.iter_mut().find(|(member, _)| *member == client) {
+            Some((_, known)) => *known = grant,
+            None => group.members.push((client, grant)),
+        }
+        self.queue_group_turn(index);
+    }
+
+    /// Removes a connected member; its session may stay.
+    pub(super) fn part_group(&mut self, index: GroupIndex, client: ClientRef) {
+        if let Some(group) = self.groups.get_mut(index) {
+            group.members.retain(|(member, _)| *member != client);
+        }
+    }
+
+    /// Removes a session from a group, which ends with its last one.
+    pub(super) fn leave_group(&mut self, key: &GroupKey, client_id: &ClientId) {
+        let Some(index) = self.group_indexes.get(key).copied() else { return };
+        let Some(group) = self.groups.get_mut(index) else { return };
+        group.sessions.remove(client_id);
+        if group.sessions.is_empty() {
+            self.groups.remove(index);
+            self.group_indexes.remove(key);
+            self.router.remove_group(&key.filter, index);
+            self.store.put(self.now, Row::Group(key.clone(), None));
+        } else {
+            // What its session gave back can go to the others.
+            self.rouse_group(index);
+        }
+    }
+
+    /// Makes a group look for messages that came back.
+    fn rouse_group(&mut self, index: GroupIndex) {
+        let Some(group) = self.groups.get_mut(index) else { return };
+        let returned =
+            self.store.state().group(&group.key).is_some_and(|row| !row.returned.is_empty());
+        if returned && matches!(group.mode, GroupMode::Live) {
+            group.mode = GroupBehind::at(self.store.next_offset());
+        }
+        self.queue_group_turn(index);
+    }
+
+    pub(super) fn queue_group_turn(&mut self, index: GroupIndex) {
+        let Some(group) = self.groups.get_mut(index) else { return };
+        if !group.turn_queued && matches!(group.mode, GroupMode::Behind(_)) {
+            group.turn_queued = true;
+            self.turns.push_back(Turn::Group(index));
+        }
+    }
+
+    /// Gives the groups of a client that can take more a turn.
+    pub(super) fn rouse_groups_of(&mut self, client: ClientRef) {
+        let groups =
+            self.clients.get(client.index()).map(|known| known.groups.clone()).unwrap_or_default();
+        for group in groups {
+            self.queue_group_turn(group);
+        }
+    }
+
+    /// Assigns a new message above QoS 0 to a member of each group that is live.
+    pub(super) fn assign_to_groups(
+        &mut self,
+        offset: Offset,
+        message: &Message<'_>,
+        route: &Route,
+    ) {
+        for index in &route.groups {
+            let Some(group) = self.groups.get(*index) else { continue };
+            if !matches!(group.mode, GroupMode::Live) {
+                continue;
+            }
+            match self.choose_member(*index) {
+                Some((client, grant)) => self.assign_to(*index, client, grant, offset, message),
+                None => {
+                    if let Some(group) = self.groups.get_mut(*index) {
+                        group.mode = GroupBehind::at(offset);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a message published at QoS 0 to one member of each group, if one can take it at once.
+    pub(super) fn send_qos0_to_groups(&mut self, message: &Message<'_>, route: &Route) {
+        for index in &route.groups {
+            let members = self
+                .groups
+                .get(*index)
+                .map(|group| (group.members.clone(), group.rotation))
+                .unwrap_or_default();
+            let (members, rotation) = members;
+            let routed = self.routed;
+            let (mut delivery, _) = self.delivery();
+            let taken =
+                (0..members.len()).map(|step| (rotation + step) % members.len()).find(|at| {
+                    let Some((client, grant)) = members.get(*at) else { return false };
+                    let ids: SubscriptionIds = grant.subscription_id.into_iter().collect();
+                    let retain = message.retain && grant.retain_as_published;
+                    let terms = Terms {
+                        qos: QoS::AtMostOnce,
+                        retain,
+                        subscription_ids: &ids,
+                        place: routed,
+                    };
+                    delivery.send(*client, message, terms) == Sent::Done
+                });
+            match (taken, self.groups.get_mut(*index)) {
+                (Some(at), Some(group)) => group.rotation = at + 1,
+                _ => self.stats.drop_messages(Dropped::Qos0NoMember, 1),
+            }
+        }
+    }
+
+    /// The member with the fewest messages in flight that can take another, the longest not chosen first.
+    fn choose_member(&mut self, index: GroupIndex) -> Option<(ClientRef, Grant)> {
+        let group = self.groups.get(index)?;
+        let count = group.members.len();
+        let mut best: Option<(usize, usize)> = None;
+        for step in 0..count {
+            let at = (group.rotation + step) % count;
+            let Some((client, _)) = group.members.get(at) else { continue };
+            let Some(known) = self.clients.get(client.index()) else { continue };
+            let room = self
+                .connections
+                .get(known.connection)
+                .is_some_and(|connection| connection.outbox.has_room());
+            if !room || known.outbound.quota() <= known.assigned_waiting {
+                continue;
+            }
+            let load = known.outbound.in_flight() + known.assigned_waiting;
+            if best.is_none_or(|(least, _)| load < least) {
+                best = Some((load, at));
+            }
+        }
+        let (_, at) = best?;
+        let group = self.groups.get_mut(index)?;
+        group.rotation = at + 1;
+        group.members.get(at).copied()
+    }
+
+    fn assign_to(
+        &mut self,
+        index: GroupIndex,
+        client: ClientRef,
+        grant: Grant,
+        offset: Offset,
+        message: &Message<'_>,
+    ) {
+        let Some(group) = self.groups.get(index) else { return };
+        let key = group.key.clone();
+        let Some(client_id) = self.clients.get(client.index()).map(|known| known.id.clone()) else {
+            return;
+        };
+        let row = AssignedRow {
+            place: None,
+            message: offset,
+            qos: message.qos.min(grant.qos),
+            retained: message.retain && grant.retain_as_published,
+            subscription_ids: grant.subscription_id.map(SubscriptionId::get).into_iter().collect(),
+            group: Some(key),
+        };
+        let (place, counter) = self.assign(client, &client_id, row);
+        self.unrouted
+            .push_back(Unrouted { offset: place, what: Routing::Assigned(client, counter) });
+    }
+
+    /// Sends an assignment that has become durable to a client that is live.
+    pub(super) fn route_assigned(&mut self, client: ClientRef, key: AssignedKey) {
+        let Some(known) = self
+            .clients
+            .get(client.index())
+            .filter(|known| known.epoch == client.epoch && known.is_live())
+        else {
+            return;
+        };
+        let row = self
+            .store
+            .state()
+            .session(&known.id)
+            .and_then(|session| session.assigned.get(&key))
+            .cloned();
+        let Some(row) = row else { return };
+        let ids = subscription_ids(&row.subscription_ids);
+        let terms =
+            Terms { qos: row.qos, retain: row.retained, subscription_ids: &ids, place: key.0 };
+        if self.store.peek(row.message).is_some()
+            && self.send_from_memory(client, &row, terms, key) == Walk::More
+        {
+            self.assignment_had_its_turn(client);
+            return;
+        }
+        let qos0_from = self.store.next_offset();
+        if let Some(known) = self.clients.get_mut(client.index()) {
+            known.fall_behind(key.0, qos0_from);
+        }
+        self.queue_turn(client);
+    }
+
+    /// Lets a group that is behind assign as much as its members can take, within bounds.
+    pub(super) fn turn_group(&mut self, index: GroupIndex) {
+        let Some(group) = self.groups.get_mut(index) else { return };
+        group.turn_queued = false;
+        let GroupMode::Behind(mut behind) = std::mem::replace(&mut group.mode, GroupMode::Live)
+        else {
+            return;
+        };
+        let mut walk = Walk::More;
+        for _ in 0..STEPS_PER_TURN {
+            walk = self.step_group(index, &mut behind);
+            if walk != Walk::More {
+                break;
+            }
+        }
+        if walk == Walk::CaughtUp {
+            return;
+        }
+        if let Some(group) = self.groups.get_mut(index) {
+            group.mode = GroupMode::Behind(behind);
+        }
+        match walk {
+            Walk::More => self.queue_group_turn(index),
+            Walk::WaitDurable => self.commit.wait(Turn::Group(index)),
+            Walk::WaitClient | Walk::WaitDisk | Walk::CaughtUp => {}
+        }
+    }
+
+    fn step_group(&mut self, index: GroupIndex, behind: &mut GroupBehind) -> Walk {
+        if behind.fetch.is_some() {
+            return Walk::WaitDisk;
+        }
+        let Some(group) = self.groups.get(index) else { return Walk::CaughtUp };
+        let key = group.key.clone();
+        let returned = self.store.state().group(&key).and_then(|row| row.returned.first().copied());
+        if let Some(offset) = returned {
+            return self.step_returned(index, behind, &key, offset);
+        }
+        match behind.chunk.pop_front() {
+            Some(record) => self.step_group_message(index, behind, record),
+            None => self.step_group_read(index, behind, &key),
+        }
+    }
+
+    /// Assigns a message that came back.
+    fn step_returned(
+        &mut self,
+        index: GroupIndex,
+        behind: &mut GroupBehind,
+        key: &GroupKey,
+        offset: Offset,
+    ) -> Walk {
+        let record = match behind.single.take() {
+            Some((fetched, record)) if fetched == offset => record,
+            _ => match self.store.record(offset) {
+                Read::Records { records, .. } => records.into_iter().next(),
+                Read::Cold(request) => {
+                    let ticket = self.ticket(Awaited::GroupRecord(index, key.clone(), offset));
+                    behind.fetch = Some(ticket);
+                    self.outputs.push_back(Output::Fetch { ticket, request });
+                    return Walk::WaitDisk;
+                }
+            },
+        };
+        let Some(record) = record else { return self.forget_returned(key, offset) };
+        let view = MessageView::from_record(&record);
+        let Some(message) = view.as_ref().map(Message::from) else {
+            return self.forget_returned(key, offset);
+        };
+        match self.choose_member(index) {
+            Some((client, grant)) => {
+                self.assign_to(index, client, grant, offset, &message);
+                Walk::More
+            }
+            None => {
+                behind.single = Some((offset, Some(record)));
+                Walk::WaitClient
+            }
+        }
+    }
+
+    /// A message that came back and can't be read any more.
+    fn forget_returned(&mut self, key: &GroupKey, offset: Offset) -> Walk {
+        self.stats.drop_messages(Dropped::Damaged, 1);
+        let row = self.store.state().group(key).cloned();
+        if let Some(GroupRow { position, returned }) = row {
+            let returned = returned.into_iter().filter(|known| *known != offset).collect();
+            self.store
+                .put(self.now, Row::Group(key.clone(), Some(GroupRow { position, returned })));
+        }
+        Walk::More
+    }
+
+    fn step_group_message(
+        &mut self,
+        index: GroupIndex,
+        behind: &mut GroupBehind,
+        record: StoredRecord,
+    ) -> Walk {
+        // Some may have been assigned before they were durable, when the walk was almost at its end.
+        if record.offset < behind.next {
+            return Walk::More;
+        }
+        let view = MessageView::from_record(&record);
+        let message = view.as_ref().map(Message::from);
+        let wanted = message
+            .filter(|message| message.qos > QoS::AtMostOnce && !message.is_expired(self.now));
+        if let Some(message) = wanted {
+            let Some((client, grant)) = self.choose_member(index) else {
+                behind.chunk.push_front(record);
+                return Walk::WaitClient;
+            };
+            self.assign_to(index, client, grant, record.offset, &message);
+        }
+        behind.next = record.offset.next();
+        Walk::More
+    }
+
+    fn step_group_read(
+        &mut self,
+        index: GroupIndex,
+        behind: &mut GroupBehind,
+        key: &GroupKey,
+    ) -> Walk {
+        behind.next = behind.next.max(behind.scanned);
+        let released = self.released();
+        if behind.scanned >= released {
+            return self.finish_group_walk(index, behind);
+        }
+        let matcher: Arc<dyn KeyMatcher> = Arc::new(FilterSet::one(&key.filter));
+        match self.store.read(behind.scanned, released, CHUNK_BYTES, &matcher) {
+            Read::Records { records, next } => {
+                behind.chunk = VecDeque::from(records);
+                behind.scanned = next;
+                Walk::More
+            }
+            Read::Cold(request) => {
+                let ticket = self.ticket(Awaited::GroupChunk(index, key.clone()));
+                behind.fetch = Some(ticket);
+                self.outputs.push_back(Output::Fetch { ticket, request });
+                Walk::WaitDisk
+            }
+        }
+    }
+
+    /// Assigns what was appended and is not yet durable; then the group is live.
+    fn finish_group_walk(&mut self, index: GroupIndex, behind: &mut GroupBehind) -> Walk {
+        let left: Vec<Offset> = self
+            .unrouted
+            .iter()
+            .filter(|unrouted| unrouted.offset >= behind.next)
+            .filter_map(|unrouted| match &unrouted.what {
+                Routing::Message(route) if route.groups.contains(&index) => Some(unrouted.offset),
+                Routing::Message(_) | Routing::Qos0(_) | Routing::Assigned(..) => None,
+            })
+            .collect();
+        for offset in left {
+            let Some((client, grant)) = self.choose_member(index) else { return Walk::WaitClient };
+            let Some((qos, retain)) =
+                self.store.peek(offset).map(|stored| (stored.view().qos, stored.view().retain))
+            else {
+                return Walk::WaitDurable;
+            };
+            let message = Message {
+                topic: "",
+                payload: &[],
+                qos,
+                retain,
+                properties: &[],
+                expires_at: None,
+                publisher: "",
+            };
+            self.assign_to(index, client, grant, offset, &message);
+            behind.next = offset.next();
+        }
+        Walk::CaughtUp
+    }
+
+    fn group_that_awaits(
+        &mut self,
+        index: GroupIndex,
+        key: &GroupKey,
+        ticket: u64,
+    ) -> Option<&mut GroupBehind> {
+        let group = self.groups.get_mut(index).filter(|group| group.key == *key)?;
+        match &mut group.mode {
+            GroupMode::Behind(behind) if behind.fetch == Some(ticket) => {
+                behind.fetch = None;
+                Some(behind)
+            }
+            GroupMode::Behind(_) | GroupMode::Live => None,
+        }
+    }
+
+    pub(super) fn group_chunk_fetched(
+        &mut self,
+        index: GroupIndex,
+        key: &GroupKey,
+        ticket: u64,
+        result: ReadResult,
+    ) {
+        let released = self.released();
+        let Some(behind) = self.group_that_awaits(index, key, ticket) else { return };
+        let next = if result.next > behind.scanned { result.next } else { released };
+        behind.chunk = VecDeque::from(result.records);
+        behind.scanned = next;
+        self.queue_group_turn(index);
+    }
+
+    pub(super) fn group_record_fetched(
+        &mut self,
+        index: GroupIndex,
+        key: &GroupKey,
+        ticket: u64,
+        offset: Offset,
+        result: ReadResult,
+    ) {
+        let Some(behind) = self.group_that_awaits(index, key, ticket) else { return };
+        behind.single = Some((offset, result.records.into_iter().next()));
+        self.queue_group_turn(index);
+    }
+}

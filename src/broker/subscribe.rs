@@ -1,0 +1,297 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+//!
+//! Each filter is a row of its own and takes effect at that row's offset: the subscription covers what is appended behind it.
+
+use crate::access::Action;
+use crate::broker::Broker;
+use crate::broker::catch_up::grant_of;
+use crate::broker::catch_up::is_shared;
+use crate::broker::client::ClientRef;
+use crate::broker::client::Reserved;
+use crate::broker::client::Run;
+use crate::commitlog::Offset;
+use crate::mqtt::ClientId;
+use crate::mqtt::Packet;
+use crate::mqtt::QoS;
+use crate::mqtt::ReasonCode;
+use crate::mqtt::RetainHandling;
+use crate::mqtt::Suback;
+use crate::mqtt::Subscribe;
+use crate::mqtt::SubscribeFilter;
+use crate::mqtt::SubscriptionFilter;
+use crate::mqtt::SubscriptionId;
+use crate::mqtt::Text;
+use crate::mqtt::Unsuback;
+use crate::mqtt::Unsubscribe;
+use crate::store::GroupKey;
+use crate::store::GroupRow;
+use crate::store::Row;
+use crate::store::Span;
+use crate::store::SubscriptionRow;
+
+impl Broker {
+    pub(super) fn handle_subscribe(&mut self, slot: usize, subscribe: Subscribe) {
+        let Some(client) = self.client_at(slot) else { return };
+        let Some(client_id) = self.client_id_of(slot) else { return };
+        let mut after = Offset::ZERO;
+        let mut reason_codes = Vec::with_capacity(subscribe.filters.len());
+        for filter in &subscribe.filters {
+            match self.refuses_subscription(slot, &client_id, &filter.filter) {
+                Some(reason) => reason_codes.push(reason),
+                None => {
+                    after = after.max(self.subscribe(
+                        client,
+                        &client_id,
+                        filter,
+                        subscribe.subscription_id,
+                    ));
+                    reason_codes.push(granted(filter.options.qos));
+                }
+            }
+        }
+        self.send_after(
+            slot,
+            after,
+            Packet::Suback(Suback::new(subscribe.packet_id, reason_codes)),
+        );
+        let filters = subscribe.filters.iter().filter(|filter| !filter.filter.is_shared());
+        let sys: Vec<Text> = filters
+            .filter(|filter| filter.options.retain_handling != RetainHandling::DoNotSend)
+            .map(|filter| filter.filter.text().clone())
+            .filter(|filter| filter.starts_with("$SYS"))
+            .collect();
+        for filter in sys {
+            self.send_sys(client, &filter);
+        }
+    }
+
+    fn refuses_subscription(
+        &self,
+        slot: usize,
+        client_id: &ClientId,
+        filter: &SubscriptionFilter,
+    ) -> Option<ReasonCode> {
+        let connected = self.connections.get(slot)?.connected()?;
+        let topic_filter = filter.filter();
+        if topic_filter.split('/').count() > self.options.topic_levels_max
+            || is_reserved(topic_filter)
+        {
+            return Some(ReasonCode::TopicFilterInvalid);
+        }
+        if !connected.grants.may(Action::Subscribe { filter: topic_filter }).allowed {
+            return Some(ReasonCode::NotAuthorized);
+        }
+        let session = self.store.state().session(client_id)?;
+        let known = session.subscriptions.contains_key(&**filter.text());
+        if !known && session.subscriptions.len() >= self.options.subscriptions_max {
+            return Some(ReasonCode::QuotaExceeded);
+        }
+        None
+    }
+
+    /// Makes or replaces one subscription. Returns what has to be durable before SUBACK.
+    fn subscribe(
+        &mut self,
+        client: ClientRef,
+        client_id: &ClientId,
+        wanted: &SubscribeFilter,
+        id: Option<SubscriptionId>,
+    ) -> Offset {
+        let text = wanted.filter.text().clone();
+        if wanted.filter.is_shared() && !self.is_recorded(client_id) {
+            self.begin_recording(client, client_id);
+        }
+        let from = self.store.next_offset();
+        // A recorded row takes the next offset itself, so that it begins behind it.
+        let from = if self.is_recorded(client_id) { from.next() } else { from };
+        let mut row = self.subscription_row(client_id, &text);
+        let is_new = row.open_span().is_none();
+        close_span(&mut row, from);
+        let span = self.span_of(wanted, id, from, is_new);
+        row.spans.push(span.clone());
+        let offset =
+            self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), Some(row)));
+        self.subscription_changed(client);
+        match wanted.filter.share() {
+            Some(share) => {
+                let key = GroupKey {
+                    share: Text::from(share.clone()),
+                    filter: Text::from(wanted.filter.filter().clone()),
+                };
+                self.enter_group(client, &key, &span);
+            }
+            None => {
+                self.router.subscribe(&text, client, grant_of(&span));
+                if span.retained_run {
+                    self.begin_run(client, Run { place: from, filter: text, after: None });
+                }
+            }
+        }
+        let last = self.store.next_offset();
+        if self.is_recorded(client_id) { last.max(offset.next()) } else { Offset::ZERO }
+    }
+
+    /// A session that ends with its connection is recorded from its first shared subscription on, so that the group gets back what it
+    /// had not acknowledged.
+    fn begin_recording(&mut self, client: ClientRef, client_id: &ClientId) {
+        self.store.record_session(self.now, client_id);
+        if let Some(known) = self.clients.get_mut(client.index()) {
+            known.reserved = Reserved { limit: known.outbound.next_number(), pending: None };
+        }
+        self.progress_is_due(client);
+    }
+
+    fn subscription_row(&self, client_id: &ClientId, text: &Text) -> SubscriptionRow {
+        let session = self.store.state().session(client_id);
+        session.and_then(|session| session.subscriptions.get(text)).cloned().unwrap_or_default()
+    }
+
+    fn span_of(
+        &self,
+        wanted: &SubscribeFilter,
+        id: Option<SubscriptionId>,
+        from: Offset,
+        is_new: bool,
+    ) -> Span {
+        let options = wanted.options;
+        let asked = match options.retain_handling {
+            RetainHandling::SendAtSubscribe => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        Span {
+            from,
+            until: None,
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            retain_handling: options.retain_handling,
+            subscription_id: id.map(SubscriptionId::get),
+            retained_run: asked
+                && !wanted.filter.is_shared()
+                && !self.store.state().retained().is_empty(),
+        }
+    }
+
+    /// The stream stands at the run's place until the run is done.
+    fn begin_run(&mut self, client: ClientRef, run: Run) {
+        let (routed, qos0_from) = (self.routed, self.store.next_offset());
+        let Some(known) = self.clients.get_mut(client.index()) else { return };
+        known.runs.retain(|known| known.filter != run.filter);
+        known.runs.push_back(run);
+        known.fall_behind(routed, qos0_from);
+        self.queue_turn(client);
+    }
+
+    fn enter_group(&mut self, client: ClientRef, key: &GroupKey, span: &Span) {
+        if self.store.state().group(key).is_none() {
+            let row = GroupRow { position: self.store.next_offset(), returned: Vec::new() };
+            self.store.put(self.now, Row::Group(key.clone(), Some(row)));
+        }
+        let index = self.group_of(key, self.store.next_offset(), true);
+        self.join_group(index, client, grant_of(span));
+    }
+
+    fn subscription_changed(&mut self, client: ClientRef) {
+        if let Some(known) = self.clients.get_mut(client.index()) {
+            known.filters_changed();
+        }
+    }
+
+    pub(super) fn handle_unsubscribe(&mut self, slot: usize, unsubscribe: Unsubscribe) {
+        let Some(client) = self.client_at(slot) else { return };
+        let Some(client_id) = self.client_id_of(slot) else { return };
+        let mut after = Offset::ZERO;
+        let mut reason_codes = Vec::with_capacity(unsubscribe.filters.len());
+        for filter in &unsubscribe.filters {
+            match self.unsubscribe(client, &client_id, filter) {
+                Some(offset) => {
+                    after = after.max(self.gate(&client_id, offset));
+                    reason_codes.push(ReasonCode::Success);
+                }
+                None => reason_codes.push(ReasonCode::NoSubscriptionExisted),
+            }
+        }
+        self.send_after(
+            slot,
+            after,
+            Packet::Unsuback(Unsuback::new(unsubscribe.packet_id, reason_codes)),
+        );
+    }
+
+    /// Closes a subscription. `None` if there was none.
+    pub(super) fn unsubscribe(
+        &mut self,
+        client: ClientRef,
+        client_id: &ClientId,
+        filter: &SubscriptionFilter,
+    ) -> Option<Offset> {
+        let text = filter.text();
+        let mut row = self.subscription_row(client_id, text);
+        row.open_span()?;
+        let until = self.store.next_offset();
+        close_span(&mut row, until);
+        // A shared subscription is no part of the session's own stream, so nothing of it is kept.
+        let row = if filter.is_shared() { None } else { Some(row) };
+        let offset =
+            self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), row));
+        self.subscription_changed(client);
+        match filter.share() {
+            Some(share) => {
+                let key = GroupKey {
+                    share: Text::from(share.clone()),
+                    filter: Text::from(filter.filter().clone()),
+                };
+                if let Some(index) = self.group_indexes.get(&key).copied() {
+                    self.part_group(index, client);
+                    if let Some(known) = self.clients.get_mut(client.index()) {
+                        known.groups.retain(|group| *group != index);
+                    }
+                }
+                self.leave_group(&key, client_id);
+            }
+            None => {
+                self.router.unsubscribe(text, client);
+                if let Some(known) = self.clients.get_mut(client.index()) {
+                    known.runs.retain(|run| run.filter != *text);
+                }
+            }
+        }
+        Some(offset)
+    }
+
+    /// Whether a client may receive a retained message now: the rules may have changed since it subscribed.
+    pub(super) fn may_receive(&self, client: ClientRef, topic: &str) -> bool {
+        let connection = self
+            .clients
+            .get(client.index())
+            .and_then(|known| self.connections.get(known.connection));
+        let connected = connection.and_then(|connection| connection.connected());
+        connected.is_some_and(|connected| connected.grants.may(Action::Receive { topic }).allowed)
+    }
+
+    /// What has to be durable for a row of this session, written at `offset`, to hold.
+    pub(super) fn gate(&self, client_id: &ClientId, offset: Offset) -> Offset {
+        if self.is_recorded(client_id) { offset.next() } else { Offset::ZERO }
+    }
+}
+
+fn close_span(row: &mut SubscriptionRow, until: Offset) {
+    for span in row.spans.iter_mut().filter(|span| span.until.is_none()) {
+        span.until = Some(until);
+    }
+    row.spans.retain(|span| span.until.is_none_or(|until| until > span.from));
+}
+
+fn granted(qos: QoS) -> ReasonCode {
+    match qos {
+        QoS::AtMostOnce => ReasonCode::Success,
+        QoS::AtLeastOnce => ReasonCode::GrantedQos1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQos2,
+    }
+}
+
+/// Whether a filter names a reserved prefix that does not exist: taking it for an ordinary topic would hide a mistake.
+fn is_reserved(filter: &str) -> bool {
+    filter.starts_with('$') && !filter.starts_with("$SYS") && !is_shared(filter)
+}

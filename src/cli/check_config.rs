@@ -1,0 +1,121 @@
+//! `tidelog check-config`: the configuration in force, where each value came from, and what is wrong with it.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::access;
+use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::Layers;
+use crate::config::Sources;
+
+use super::Failure;
+use super::replace;
+use super::stdout;
+
+/// The exit code for a wrong configuration.
+const EXIT_CONFIG: u8 = 2;
+
+/// Where settings come from, for every command that has some.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ConfigArgs {
+    /// The configuration file [default: config/tidelog.toml, if there is one]
+    #[arg(long, value_name = "PATH", env = "TIDELOG_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Set a key, as in --set limits.connections=500; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// The settings of a broker, with those that people type every day.
+#[derive(Args, Clone, Debug, Default)]
+pub struct BrokerArgs {
+    /// The sources that other commands have too.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Listen here instead of where the configuration says: PORT, ADDRESS:PORT, ws://ADDRESS:PORT, tls://.., wss://..
+    /// or unix:PATH; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<String>,
+
+    /// The data directory
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+impl From<ConfigArgs> for Sources {
+    fn from(args: ConfigArgs) -> Self {
+        Self { file: args.config, set: args.set, ..Self::default() }
+    }
+}
+
+impl From<BrokerArgs> for Sources {
+    fn from(args: BrokerArgs) -> Self {
+        Self { listen: args.listen, data: args.data, ..Self::from(args.config) }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { message: format!("configuration: {error}"), exit_code: EXIT_CONFIG }
+    }
+}
+
+/// Print the configuration in force, with the source of each value; exit with 2 if it is wrong
+#[derive(Args, Clone, Debug, Default)]
+pub struct CheckConfigArgs {
+    /// What a broker started with the same flags would use.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+impl CheckConfigArgs {
+    /// Prints the configuration to standard output.
+    pub fn run(self) -> Result<(), Failure> {
+        stdout::print(&report(&Sources::from(self.broker))?)
+    }
+}
+
+/// What is printed, if everything is right.
+pub fn report(sources: &Sources) -> Result<String, Failure> {
+    let layers = sources.layers()?;
+    check_access(&layers.config()?)?;
+    let file = sources.file().map_or("no file".to_owned(), |path| path.display().to_string());
+    Ok(format!("# {file}\n{}", lines(&layers)))
+}
+
+/// A line for each key: as TOML, with its source as a comment.
+fn lines(layers: &Layers) -> String {
+    let settings = layers.settings();
+    let assignments: Vec<String> =
+        settings.iter().map(|setting| format!("{} = {}", setting.key, setting.value)).collect();
+    let width = assignments.iter().map(String::len).max().unwrap_or_default();
+    let line = |(assignment, source): (&String, _)| format!("{assignment:width$}  # {source}\n");
+    assignments.iter().zip(settings.iter().map(|setting| &setting.source)).map(line).collect()
+}
+
+/// Reads the password file and the ACL file, as the broker would.
+fn check_access(config: &Config) -> Result<(), Failure> {
+    let read =
+        |key: &str, path: &Option<PathBuf>| path.as_deref().map(|path| read(key, path)).transpose();
+    let passwords = read("access.passwords", &config.access.passwords)?;
+    let acl = read("access.acl", &config.access.acl)?;
+    let options = access::Options { remember_passwords: Duration::ZERO, secret: [0; 32] };
+    let checked = access::Access::new(options, passwords.as_deref(), acl.as_deref());
+    checked
+        .map(drop)
+        .map_err(|error| Failure { message: error.to_string(), exit_code: EXIT_CONFIG })
+}
+
+fn read(key: &str, path: &Path) -> Result<String, Failure> {
+    let missing = || Failure {
+        message: format!("configuration: `{key}` is {}: there is no such file", path.display()),
+        exit_code: EXIT_CONFIG,
+    };
+    replace::read(path)?.ok_or_else(missing)
+}

@@ -1,0 +1,339 @@
+//! A segment: a file of batches, named by the offset of its first record.
+//!
+//! ```text
+//!  00000000000000001234.log
+//!   0          8        12        16       24            32          64
+//!  | TIDELOG1 | crc32c | version | log id | base offset | reserved  | batch | batch | ... | zeros
+//! ```
+//!
+//! [`scan`] reads one from front to back and never trusts it: what is not a sound batch in its right place is
+//! stepped over to the next one that is.
+
+use std::io;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+
+use crate::commitlog::Damage;
+use crate::commitlog::Fault;
+use crate::commitlog::Offset;
+use crate::commitlog::StorageError;
+use crate::commitlog::batch;
+use crate::commitlog::batch::Batch;
+use crate::commitlog::batch::BatchHeader;
+use crate::commitlog::batch::Fields;
+use crate::commitlog::disk::DiskFile;
+
+/// The bytes before the first batch.
+pub(super) const HEADER_BYTES: usize = 64;
+/// The version of all files together, as in the file `format`.
+pub(super) const VERSION: u32 = 1;
+const MAGIC: [u8; 8] = *b"TIDELOG1";
+/// How much is read at once.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// The name of the segment that begins at this offset.
+pub(super) fn file_name(base: Offset) -> String {
+    format!("{:020}.log", base.as_u64())
+}
+
+/// The name of its index.
+pub(super) fn index_name(base: Offset) -> String {
+    format!("{:020}.index", base.as_u64())
+}
+
+/// The base offset of a segment's file name.
+pub(super) fn base_of(name: &str) -> Option<Offset> {
+    offset_of(name, ".log")
+}
+
+/// The base offset of an index's file name.
+pub(super) fn index_base_of(name: &str) -> Option<Offset> {
+    offset_of(name, ".index")
+}
+
+fn offset_of(name: &str, suffix: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(suffix)?;
+    let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok().map(Offset::new)).flatten()
+}
+
+/// What the first bytes of a segment say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    pub(super) version: u32,
+    pub(super) log_id: u64,
+    pub(super) base_offset: Offset,
+}
+
+impl SegmentHeader {
+    pub(super) fn new(log_id: u64, base_offset: Offset) -> Self {
+        Self { version: VERSION, log_id, base_offset }
+    }
+
+    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut fields = Vec::with_capacity(HEADER_BYTES);
+        fields.extend_from_slice(&self.version.to_le_bytes());
+        fields.extend_from_slice(&self.log_id.to_le_bytes());
+        fields.extend_from_slice(&self.base_offset.as_u64().to_le_bytes());
+        fields.resize(HEADER_BYTES - 12, 0);
+        let mut header = [0; HEADER_BYTES];
+        let whole = MAGIC.into_iter().chain(crc32c::crc32c(&fields).to_le_bytes()).chain(fields);
+        header.iter_mut().zip(whole).for_each(|(target, byte)| *target = byte);
+        header
+    }
+
+    /// `None` if the bytes are not a sound header.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let header: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
+        let fields = Fields(header);
+        let sound =
+            header.starts_with(&MAGIC) && fields.int(8) == crc32c::crc32c(header.get(12..)?);
+        sound.then(|| Self {
+            version: fields.int(12),
+            log_id: fields.long(16),
+            base_offset: Offset::new(fields.long(24)),
+        })
+    }
+}
+
+/// A file seen through a window that moves along, so that small batches cost no system call each.
+pub(super) struct Window<'a> {
+    file: &'a dyn DiskFile,
+    name: &'a str,
+    size: u64,
+    start: u64,
+    bytes: Bytes,
+}
+
+impl<'a> Window<'a> {
+    /// Sees the first `size` bytes of a file.
+    pub(super) fn new(file: &'a dyn DiskFile, name: &'a str, size: u64) -> Self {
+        Self { file, name, size, start: 0, bytes: Bytes::new() }
+    }
+
+    /// The bytes from `position` on, at most `len`; fewer where the file ends.
+    pub(super) fn slice(&mut self, position: u64, len: usize) -> Result<Bytes, StorageError> {
+        self.slice_ahead(position, len, WINDOW_BYTES)
+    }
+
+    /// As [`Window::slice`]; reads `ahead` bytes when it has to read.
+    pub(super) fn slice_ahead(
+        &mut self,
+        position: u64,
+        len: usize,
+        ahead: usize,
+    ) -> Result<Bytes, StorageError> {
+        let len =
+            usize::try_from(self.size.saturating_sub(position)).unwrap_or(usize::MAX).min(len);
+        if let Some(bytes) = self.seen(position, len) {
+            return Ok(bytes);
+        }
+        let rest = usize::try_from(self.size.saturating_sub(position)).unwrap_or(usize::MAX);
+        let mut buffer = BytesMut::zeroed(len.max(ahead).min(rest));
+        let read = |error: io::Error| StorageError::read(self.name, position, error);
+        let count = self.file.read_at(&mut buffer, position).map_err(read)?;
+        buffer.truncate(count);
+        self.start = position;
+        self.bytes = buffer.freeze();
+        Ok(self.bytes.slice(..len.min(count)))
+    }
+
+    fn seen(&self, position: u64, len: usize) -> Option<Bytes> {
+        let from = usize::try_from(position.checked_sub(self.start)?).ok()?;
+        let to = from.checked_add(len)?;
+        (to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
+    }
+}
+
+/// What a scan found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scan {
+    /// Where the last sound batch ends.
+    pub(super) end: u64,
+    /// The offset after the last sound record.
+    pub(super) next_offset: Offset,
+    /// Places with sound batches after them.
+    pub(super) damage: Vec<Damage>,
+    /// Bytes after `end` up to the last that is not zero.
+    pub(super) trailing_bytes: u64,
+    pub(super) batches: u64,
+    /// Whether the header is sound.
+    pub(super) header: bool,
+}
+
+/// One segment being read from front to back.
+pub(super) struct Scanner<'a> {
+    window: Window<'a>,
+    log_id: u64,
+    base: Offset,
+    scan: Scan,
+}
+
+/// Reads a segment from front to back; `visit` gets every sound batch.
+pub(super) fn scan(
+    file: &dyn DiskFile,
+    name: &str,
+    log_id: u64,
+    base: Offset,
+    visit: &mut dyn FnMut(&Batch),
+) -> Result<Scan, StorageError> {
+    let size = file.size().map_err(|error| StorageError::read(name, 0, error))?;
+    let scan = Scan { end: HEADER_BYTES as u64, next_offset: base, ..Scan::default() };
+    let mut scanner = Scanner { window: Window::new(file, name, size), log_id, base, scan };
+    scanner.check_header()?;
+    scanner.run(visit)?;
+    Ok(scanner.scan)
+}
+
+impl Scanner<'_> {
+    fn check_header(&mut self) -> Result<(), StorageError> {
+        let bytes = self.window.slice(0, HEADER_BYTES)?;
+        let expected = SegmentHeader::new(self.log_id, self.base);
+        self.scan.header = SegmentHeader::decode(&bytes) == Some(expected);
+        Ok(())
+    }
+
+    fn run(&mut self, visit: &mut dyn FnMut(&Batch)) -> Result<(), StorageError> {
+        loop {
+            let fault = match self.batch(self.scan.end)? {
+                Ok(batch) => {
+                    self.note_gap(&batch);
+                    self.accept(&batch, visit);
+                    continue;
+                }
+                Err(fault) => fault,
+            };
+            let Some(batch) = self.next_sound(self.scan.end)? else {
+                self.scan.trailing_bytes = self.last_used()?.saturating_sub(self.scan.end);
+                return Ok(());
+            };
+            self.note_damage(&batch, fault);
+            self.accept(&batch, visit);
+        }
+    }
+
+    /// The batch at this place, if it is sound and its records follow those before.
+    fn batch(&mut self, position: u64) -> Result<Result<Batch, Fault>, StorageError> {
+        let header = self.window.slice(position, batch::HEADER_BYTES)?;
+        let header = match BatchHeader::decode(&header, self.log_id) {
+            Ok(header) => header,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let bytes = self.window.slice(position, header.length as usize)?;
+        Ok(Batch::decode(&bytes, self.log_id, position).and_then(|batch| {
+            if batch.header.base_offset < self.scan.next_offset {
+                Err(Fault::Stray)
+            } else {
+                Ok(batch)
+            }
+        }))
+    }
+
+    /// The first sound batch after this place.
+    fn next_sound(&mut self, position: u64) -> Result<Option<Batch>, StorageError> {
+        let mut position = position;
+        while let Some(candidate) = self.candidate(position + batch::ALIGNMENT as u64)? {
+            if let Ok(batch) = self.batch(candidate)? {
+                return Ok(Some(batch));
+            }
+            position = candidate;
+        }
+        Ok(None)
+    }
+
+    /// The first place from `position` on that looks like the beginning of a batch of this log.
+    fn candidate(&mut self, mut position: u64) -> Result<Option<u64>, StorageError> {
+        loop {
+            let bytes = self.window.slice(position, WINDOW_BYTES)?;
+            let mut at = 0;
+            while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= 16) {
+                if rest.starts_with(&batch::MAGIC) && Fields(rest).long(8) == self.log_id {
+                    return Ok(Some(position + at as u64));
+                }
+                at += batch::ALIGNMENT;
+            }
+            if at == 0 {
+                return Ok(None);
+            }
+            position += at as u64;
+        }
+    }
+
+    /// The place after the last byte that is not zero.
+    fn last_used(&mut self) -> Result<u64, StorageError> {
+        let mut position = self.scan.end;
+        let mut last = position;
+        loop {
+            let bytes = self.window.slice(position, WINDOW_BYTES)?;
+            if bytes.is_empty() {
+                return Ok(last);
+            }
+            if let Some(at) = bytes.iter().rposition(|byte| *byte != 0) {
+                last = position + at as u64 + 1;
+            }
+            position += bytes.len() as u64;
+        }
+    }
+
+    /// Records are missing though the bytes are sound.
+    fn note_gap(&mut self, batch: &Batch) {
+        if batch.header.base_offset > self.scan.next_offset {
+            self.note_damage(batch, Fault::Missing);
+        }
+    }
+
+    /// Everything between the last sound batch and this one is damaged.
+    fn note_damage(&mut self, batch: &Batch, what: Fault) {
+        let position = self.scan.end;
+        let from = self.scan.next_offset;
+        self.scan.damage.push(Damage {
+            file: self.window.name.into(),
+            position,
+            bytes: u64::from(batch.header.position).saturating_sub(position),
+            from,
+            to: batch.header.base_offset,
+            what,
+            synced: batch.header.synced_offset() > from,
+        });
+    }
+
+    fn accept(&mut self, batch: &Batch, visit: &mut dyn FnMut(&Batch)) {
+        visit(batch);
+        self.scan.end = u64::from(batch.header.position) + u64::from(batch.header.length);
+        self.scan.next_offset = batch.header.next_offset();
+        self.scan.batches += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_offsets() {
+        assert_eq!(file_name(Offset::new(1_234)), "00000000000000001234.log");
+        assert_eq!(base_of("00000000000000001234.log"), Some(Offset::new(1_234)));
+        assert_eq!(base_of("18446744073709551615.log"), Some(Offset::MAX));
+        for name in [
+            "1.log",
+            "99999999999999999999.log",
+            "+0000000000000000001.log",
+            "00000000000000001234.index",
+        ] {
+            assert_eq!(base_of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_comes_back_and_no_other_does() {
+        let header = SegmentHeader::new(7, Offset::new(9));
+        let bytes = header.encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Some(header));
+        for at in 0..HEADER_BYTES {
+            let mut broken = bytes;
+            broken[at] ^= 1;
+            assert_eq!(SegmentHeader::decode(&broken), None);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Reads a data directory from outside, also while a broker appends to it: nothing is locked or changed.
+
+use std::ops::ControlFlow;
+
+use crate::commitlog::Damage;
+use crate::commitlog::Fault;
+use crate::commitlog::KeyMatcher;
+use crate::commitlog::LogError;
+use crate::commitlog::Offset;
+use crate::commitlog::StorageError;
+use crate::commitlog::StoredRecord;
+use crate::commitlog::directory;
+use crate::commitlog::disk::Disk;
+use crate::commitlog::format;
+use crate::commitlog::segment;
+
+/// What a check of a whole directory found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Segments read.
+    pub segments: usize,
+    /// Bytes of sound batches and what is between them.
+    pub bytes: u64,
+    /// Sound batches.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// The first offset.
+    pub start_offset: Offset,
+    /// The offset after the last record.
+    pub next_offset: Offset,
+    /// Places that are wrong.
+    pub damaged: usize,
+    /// Bytes after the last sound batch of the active segment: being written just now, or a torn tail.
+    pub unfinished_bytes: u64,
+}
+
+/// Which records a dump shows.
+#[derive(Clone, Copy, Default)]
+pub struct DumpFilter<'a> {
+    /// From this offset on.
+    pub from: Option<Offset>,
+    /// Below this offset.
+    pub to: Option<Offset>,
+    /// Only this kind.
+    pub kind: Option<u8>,
+    /// Only these keys.
+    pub matcher: Option<&'a dyn KeyMatcher>,
+}
+
+impl DumpFilter<'_> {
+    fn passes(&self, offset: Offset, kind: u8, key: &[u8]) -> bool {
+        self.from.is_none_or(|from| offset >= from)
+            && self.to.is_none_or(|to| offset < to)
+            && self.kind.is_none_or(|wanted| kind == wanted)
+            && self.matcher.is_none_or(|matcher| matcher.matches(key))
+    }
+
+    /// Whether a segment may hold something wanted.
+    fn touches(&self, base: Offset, next_base: Option<Offset>) -> bool {
+        self.to.is_none_or(|to| base < to)
+            && self.from.is_none_or(|from| next_base.is_none_or(|next_base| next_base > from))
+    }
+}
+
+/// Checks every byte of a data directory; `report` gets each place that is wrong.
+///
+/// # Errors
+/// [`LogError::NewerFormat`], [`LogError::Storage`] when the disk fails.
+pub fn verify(disk: &dyn Disk, report: &mut dyn FnMut(&Damage)) -> Result<VerifyReport, LogError> {
+    let bases = directory::segments(disk)?;
+    let found = format::read(disk, &bases)?;
+    let mut verified = VerifyReport::default();
+    let mut note = |damage: &[Damage]| {
+        damage.iter().for_each(&mut *report);
+        damage.len()
+    };
+    verified.damaged += note(found.damage.as_slice());
+    verified.start_offset = bases.first().copied().unwrap_or_default();
+    let Some(log_id) = found.log_id else { return Ok(verified) };
+    for (number, base) in bases.iter().enumerate() {
+        format::header_of(disk, *base)?;
+        let next_base = bases.get(number + 1).copied();
+        let damage = verify_segment(disk, log_id, *base, next_base, &mut verified)?;
+        verified.damaged += note(&damage);
+    }
+    Ok(verified)
+}
+
+/// Reads one segment and compares its index, if it has one.
+fn verify_segment(
+    disk: &dyn Disk,
+    log_id: u64,
+    base: Offset,
+    next_base: Option<Offset>,
+    verified: &mut VerifyReport,
+) -> Result<Vec<Damage>, StorageError> {
+    let name = segment::file_name(base);
+    let Some(file) = directory::open(disk, &name)? else { return Ok(Vec::new()) };
+    // The index first: when it is there, the segment is complete, also beside a broker that appends.
+    let index_name = segment::index_name(base);
+    let indexed = match directory::open(disk, &index_name)? {
+        Some(file) => Some(directory::all(file.as_ref(), &index_name)?),
+        None => None,
+    };
+    let built = directory::build_index(file.as_ref(), log_id, base)?;
+    let next_base = next_base.or(indexed.as_ref().map(|_| built.scan.next_offset));
+    let mut damage = directory::damage_of(&name, &built.scan, next_base);
+    if damage.is_empty() && indexed.is_some_and(|indexed| indexed != built.bytes) {
+        damage.push(index_damage(base));
+    }
+    verified.segments += 1;
+    verified.bytes += built.scan.end;
+    verified.batches += built.scan.batches;
+    verified.records += built.index.summary.records;
+    verified.next_offset = built.scan.next_offset;
+    verified.unfinished_bytes = built.scan.trailing_bytes;
+    Ok(damage)
+}
+
+/// An index file that is not what its segment gives.
+fn index_damage(base: Offset) -> Damage {
+    let file = segment::index_name(base).into();
+    Damage { file, position: 0, bytes: 0, from: base, to: base, what: Fault::Index, synced: true }
+}
+
+/// Hands the records of a data directory to `visit`, in offset order, until it breaks; returns what could not be read.
+///
+/// # Errors
+/// As [`verify`].
+pub fn dump(
+    disk: &dyn Disk,
+    filter: &DumpFilter<'_>,
+    visit: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
+) -> Result<Vec<Damage>, LogError> {
+    let bases = directory::segments(disk)?;
+    let found = format::read(disk, &bases)?;
+    let mut damage = Vec::from_iter(found.damage);
+    let Some(log_id) = found.log_id else { return Ok(damage) };
+    let mut flow = ControlFlow::Continue(());
+    for (number, base) in bases.iter().enumerate() {
+        let next_base = bases.get(number + 1).copied();
+        let name = segment::file_name(*base);
+        if flow.is_break() || !filter.touches(*base, next_base) {
+            continue;
+        }
+        format::header_of(disk, *base)?;
+        let Some(file) = directory::open(disk, &name)? else { continue };
+        let scan = segment::scan(file.as_ref(), &name, log_id, *base, &mut |batch| {
+            let wanted = batch
+                .records()
+                .filter(|record| filter.passes(record.offset, record.kind, record.key));
+            for record in wanted {
+                if flow.is_continue() {
+                    flow = visit(record.to_stored(&batch.bytes));
+                }
+            }
+        })?;
+        damage.extend(directory::damage_of(&name, &scan, next_base));
+    }
+    Ok(damage)
+}

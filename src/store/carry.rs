@@ -1,0 +1,192 @@
+//! Retention: before the front of the log goes, everything that rests on it is appended again.
+//!
+//! ```text
+//! retention_due ──► carry_forward ──► Again ──► carry_forward ...
+//!                        │
+//!                        ├──► Fetch(read) ──► carry_fetched ──► carry_forward ...
+//!                        └──► Done ──► (commit) ──► truncate_before ──► Truncation, for the writer
+//! ```
+//!
+//! A client whose oldest row lies in the part that goes is carried with all its rows; a retained message with its
+//! content; shared groups always, and last, because they also change by rows of others.
+
+use std::collections::VecDeque;
+
+use crate::commitlog::Offset;
+use crate::commitlog::Read;
+use crate::commitlog::ReadRequest;
+use crate::commitlog::ReadResult;
+use crate::commitlog::StoredRecord;
+use crate::commitlog::Truncation;
+use crate::mqtt::ClientId;
+use crate::mqtt::TopicName;
+use crate::store::Kind;
+use crate::store::RetainedRow;
+use crate::store::Row;
+use crate::store::Store;
+use crate::time::Timestamp;
+
+/// What a step of [`Store::carry_forward`] came to.
+#[derive(Debug)]
+pub enum Carry {
+    /// The budget is used up: call again.
+    Again,
+    /// The content of a retained message is not in memory: execute this, hand the result to
+    /// [`Store::carry_fetched`], then call again.
+    Fetch(ReadRequest),
+    /// Nothing rests on the front of the log any more, once what was appended is durable.
+    Done,
+}
+
+/// What is still to be carried.
+#[derive(Debug)]
+pub(super) struct Carrying {
+    new_start: Offset,
+    clients: VecDeque<ClientId>,
+    retained: VecDeque<TopicName>,
+    /// The end of the log when all was carried.
+    done_at: Option<Offset>,
+}
+
+impl Store {
+    /// The start of the log that the retention settings ask for; `None` if nothing is to go yet. Never above what the
+    /// checkpoint before the latest covers.
+    pub fn retention_due(&self, now: Timestamp) -> Option<Offset> {
+        self.log.retention_candidate(now).filter(|start| *start <= self.checkpoints.previous)
+    }
+
+    /// Appends again what rests on records below `new_start`, some `budget` rows at a time.
+    pub fn carry_forward(&mut self, now: Timestamp, new_start: Offset, budget: usize) -> Carry {
+        let mut carrying = match self.carrying.take() {
+            Some(carrying) if carrying.new_start >= new_start => carrying,
+            _ => self.to_carry(new_start),
+        };
+        let outcome = self.carry(now, &mut carrying, budget);
+        self.carrying = Some(carrying);
+        outcome
+    }
+
+    /// Takes the content that [`Carry::Fetch`] asked for. Content that could not be read is lost with its part of
+    /// the log, and counted ([`Store::retained_lost`]).
+    pub fn carry_fetched(&mut self, now: Timestamp, result: &ReadResult) {
+        let Some(carrying) = &mut self.carrying else { return };
+        let Some(topic) = carrying.retained.pop_front() else { return };
+        let Some(place) =
+            self.state.retained().get(&topic).filter(|place| place.offset < carrying.new_start)
+        else {
+            return;
+        };
+        let record = result.records.iter().find(|record| record.offset == place.offset);
+        self.carry_retained(now, topic, record);
+    }
+
+    /// Gives up whole segments below `new_start`; `None` until [`Store::carry_forward`] is done up to there and
+    /// what it appended is durable.
+    pub fn truncate_before(&mut self, new_start: Offset) -> Option<Truncation> {
+        let durable = self.log.durable_offset();
+        let covered = new_start <= self.checkpoints.previous;
+        self.carrying.take_if(|carrying| {
+            covered
+                && carrying.new_start >= new_start
+                && carrying.done_at.is_some_and(|at| at <= durable)
+        })?;
+        Some(self.log.truncate_before(new_start))
+    }
+
+    /// Retained messages that were lost because their content could not be read when it had to be carried forward.
+    pub fn retained_lost(&self) -> u64 {
+        self.retained_lost
+    }
+
+    fn to_carry(&self, new_start: Offset) -> Carrying {
+        let retained = self.state.retained().iter().filter(|(_, place)| place.offset < new_start);
+        Carrying {
+            new_start,
+            clients: self.state.clients_older_than(new_start),
+            retained: retained.map(|(topic, _)| topic.clone()).collect(),
+            done_at: None,
+        }
+    }
+
+    fn carry(&mut self, now: Timestamp, carrying: &mut Carrying, budget: usize) -> Carry {
+        if carrying.done_at.is_some() {
+            return Carry::Done;
+        }
+        let limit = self.next_offset().saturating_add(budget.max(1) as u64);
+        while let Some(client) = carrying.clients.pop_front() {
+            self.carry_client(now, &client);
+            if self.next_offset() >= limit {
+                return Carry::Again;
+            }
+        }
+        while let Some(topic) = carrying.retained.pop_front() {
+            let Some(place) =
+                self.state.retained().get(&topic).filter(|place| place.offset < carrying.new_start)
+            else {
+                continue;
+            };
+            if place.expires_at.is_some_and(|at| at <= now) {
+                self.put(now, Row::Retained(topic, None));
+            } else {
+                match self.log.record(place.offset) {
+                    Read::Records { records, .. } => {
+                        self.carry_retained(now, topic, records.first());
+                    }
+                    Read::Cold(request) => {
+                        carrying.retained.push_front(topic);
+                        return Carry::Fetch(request);
+                    }
+                }
+            }
+            if self.next_offset() >= limit {
+                return Carry::Again;
+            }
+        }
+        self.carry_groups(now);
+        carrying.done_at = Some(self.next_offset());
+        Carry::Done
+    }
+
+    fn carry_client(&mut self, now: Timestamp, client: &ClientId) {
+        let oldest = self.next_offset();
+        for row in self.state.renew(client, oldest, &mut self.changes) {
+            self.append_row(now, &row);
+        }
+    }
+
+    fn carry_retained(&mut self, now: Timestamp, topic: TopicName, record: Option<&StoredRecord>) {
+        let row = record.and_then(copy);
+        self.retained_lost += u64::from(row.is_none());
+        self.put(now, Row::Retained(topic, row));
+    }
+
+    fn carry_groups(&mut self, now: Timestamp) {
+        let groups: Vec<Row> = self
+            .state
+            .groups()
+            .iter()
+            .map(|(group, row)| Row::Group(group.clone(), Some(row.clone())))
+            .collect();
+        for row in groups {
+            self.append_row(now, &row);
+        }
+    }
+}
+
+/// The copy of the retained message in a record.
+fn copy(record: &StoredRecord) -> Option<RetainedRow> {
+    let kind = Kind::from_u8(record.kind)?;
+    if kind == Kind::Message {
+        let message = record.shared_value();
+        return Some(RetainedRow {
+            message_offset: record.offset,
+            timestamp: record.timestamp,
+            message,
+        });
+    }
+    if let Row::Retained(_, row) = Row::decode(kind, record.key(), record.value())? {
+        row
+    } else {
+        None
+    }
+}

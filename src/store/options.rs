@@ -1,0 +1,51 @@
+//! What the store can be told.
+
+use std::time::Duration;
+
+use crate::commitlog;
+
+/// When a record counts as durable, so that what it promises may leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// It survives a power cut: an `fdatasync` begun after the write has returned.
+    #[default]
+    Fsync,
+    /// It survives the process: it was handed to the operating system.
+    Os,
+    /// At once: it may be lost with the process.
+    None,
+}
+
+impl Durability {
+    /// How far a commit has to go.
+    pub const fn commit(self) -> commitlog::Durability {
+        match self {
+            Self::Fsync => commitlog::Durability::Fsync,
+            Self::Os | Self::None => commitlog::Durability::Os,
+        }
+    }
+}
+
+/// Settings of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Of the log. `record_bytes_max` is raised so that every message MQTT can carry has room.
+    pub log: commitlog::Options,
+    /// When a record counts as durable.
+    pub durability: Durability,
+    /// Whether messages at QoS 0 are kept in the log; retained ones always are.
+    pub log_qos0: bool,
+    /// How much time passes between two checkpoints.
+    pub checkpoint_interval: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            log: commitlog::Options::default(),
+            durability: Durability::default(),
+            log_qos0: true,
+            checkpoint_interval: Duration::from_secs(1),
+        }
+    }
+}

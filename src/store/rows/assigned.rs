@@ -1,0 +1,67 @@
+//! `Assigned`: a message given to one session, by a shared group or as a retained message on SUBSCRIBE.
+//!
+//! ```text
+//! flags (1) | message | place (optional) | count of subscription ids, ids | group (optional: share name, filter)
+//! flags: bits 0-1 QoS, 2 retained
+//! ```
+
+use smallvec::SmallVec;
+
+use crate::commitlog::Offset;
+use crate::mqtt::QoS;
+use crate::store::GroupKey;
+use crate::store::codec::Decoder;
+use crate::store::codec::Encode;
+
+const RETAINED: u8 = 1 << 2;
+
+/// A message given to one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssignedRow {
+    /// Where it stands in the session's stream; `None` in a row to be put means the record's own offset.
+    /// Rows of the state always have it.
+    pub place: Option<Offset>,
+    /// The message's offset. A retained message that was carried forward is found through its topic.
+    pub message: Offset,
+    /// The QoS of the delivery.
+    pub qos: QoS,
+    /// Whether it is a retained message sent on SUBSCRIBE, which goes out with RETAIN set [MQTT-3.3.1-8].
+    pub retained: bool,
+    /// The Subscription Identifiers that go with it [MQTT-3.3.4-3].
+    pub subscription_ids: SmallVec<[u32; 1]>,
+    /// The shared group that gave it.
+    pub group: Option<GroupKey>,
+}
+
+impl AssignedRow {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u8(self.qos as u8 | if self.retained { RETAINED } else { 0 });
+        out.put_offset(self.message);
+        out.put_option(self.place, Vec::put_offset);
+        out.put_varint(self.subscription_ids.len() as u64);
+        for id in &self.subscription_ids {
+            out.put_varint(u64::from(*id));
+        }
+        out.put_option(self.group.as_ref(), |out, group| {
+            out.put_bytes(group.share.as_bytes());
+            out.put_bytes(group.filter.as_bytes());
+        });
+    }
+
+    pub(super) fn decode(input: &mut Decoder<'_>) -> Option<Self> {
+        let flags = input.u8().filter(|flags| flags & !(3 | RETAINED) == 0)?;
+        let message = input.offset()?;
+        let place = input.option(Decoder::offset)?;
+        let count = input.varint()?;
+        let ids = (0..count).map(|_| u32::try_from(input.varint()?).ok());
+        Some(Self {
+            place,
+            message,
+            qos: QoS::try_from(flags & 3).ok()?,
+            retained: flags & RETAINED != 0,
+            subscription_ids: ids.collect::<Option<_>>()?,
+            group: input
+                .option(|input| Some(GroupKey { share: input.text()?, filter: input.text()? }))?,
+        })
+    }
+}

@@ -1,0 +1,306 @@
+//! The fold: durable state as a value, made of rows put one after the other.
+//!
+//! It knows neither log nor disk: live operation, recovery and tests put the same rows in the same order and
+//! have the same state. What a row does beyond its own name:
+//!
+//! - a message with RETAIN is its topic's retained message, or with an empty payload clears it;
+//! - a QoS 2 message with a packet id takes that id, if its publisher has a session;
+//! - the tombstone of a session deletes every row of the client; what a shared group had assigned to it at QoS 1 and is not
+//!   deleted by progress goes back to the group, at QoS 2 not [MQTT-4.8.2-5];
+//! - an assignment by a group that has a row moves the group's position past the message and takes it out of `returned`;
+//! - progress deletes the assignments and closed spans that it has passed.
+//!
+//! **Invariants:** `runs` is what the open spans and `runs_done` say, in order of place; an assignment's place is never below
+//! its session's position; nothing is kept for a client that has nothing.
+
+mod client;
+mod saved;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+pub use client::Run;
+pub use client::SessionState;
+
+use crate::commitlog::Offset;
+use crate::mqtt::ClientId;
+use crate::mqtt::PacketId;
+use crate::mqtt::QoS;
+use crate::mqtt::TopicName;
+use crate::store::AssignedRow;
+use crate::store::GroupKey;
+use crate::store::GroupRow;
+use crate::store::MessageView;
+use crate::store::RetainedRow;
+use crate::store::Row;
+use crate::store::RowKey;
+use crate::store::state::client::Client;
+use crate::time::Timestamp;
+
+/// The names of rows whose value has changed.
+pub(super) type Changes = BTreeSet<RowKey>;
+
+/// Where the retained message of a topic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retained {
+    /// The record that has its content: the message's own, or a later copy.
+    pub offset: Offset,
+    /// The offset it was published at.
+    pub message_offset: Offset,
+    /// When it was published.
+    pub timestamp: Timestamp,
+    /// When it expires; `None` means never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// All that the log says about sessions, groups and retained messages.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    clients: BTreeMap<ClientId, Client>,
+    retained: BTreeMap<TopicName, Retained>,
+    groups: BTreeMap<GroupKey, GroupRow>,
+}
+
+impl PartialEq for State {
+    /// Whether both say the same; from which records they know it does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        self.sessions().eq(other.sessions())
+            && self.retained == other.retained
+            && self.groups == other.groups
+    }
+}
+
+impl Eq for State {}
+
+impl State {
+    /// What is kept for a client; `None` if nothing. A client may have a will and no session.
+    pub fn session(&self, client: &ClientId) -> Option<&SessionState> {
+        self.clients.get(client).map(|client| &client.state)
+    }
+
+    /// What is kept for every client, in the order of client ids.
+    pub fn sessions(&self) -> impl Iterator<Item = (&ClientId, &SessionState)> {
+        self.clients.iter().map(|(id, client)| (id, &client.state))
+    }
+
+    /// How many clients something is kept for.
+    pub fn session_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The retained messages, in the order of topics. An expired one is there until its tombstone is put.
+    pub fn retained(&self) -> &BTreeMap<TopicName, Retained> {
+        &self.retained
+    }
+
+    /// How far a shared group has come.
+    pub fn group(&self, group: &GroupKey) -> Option<&GroupRow> {
+        self.groups.get(group)
+    }
+
+    /// Every shared group, in the order of names.
+    pub fn groups(&self) -> &BTreeMap<GroupKey, GroupRow> {
+        &self.groups
+    }
+
+    /// Whether the rows of a client go to the log.
+    pub fn is_recorded(&self, client: &ClientId) -> bool {
+        self.session(client).is_some_and(|session| session.recorded)
+    }
+
+    /// Puts a row whose record has this offset.
+    pub fn apply(&mut self, row: Row, offset: Offset) {
+        self.put(row, offset, true, &mut Changes::new());
+    }
+
+    /// Puts a message record: nothing happens for one without RETAIN and packet id.
+    pub fn apply_message(&mut self, message: &MessageView<'_>) {
+        self.put_message(message, &mut Changes::new());
+    }
+
+    /// Drops the rows of clients that have no session, but for wills: what is left over when the log has been read through.
+    pub fn drop_orphans(&mut self) {
+        self.drop_orphans_noting(&mut Changes::new());
+    }
+
+    pub(super) fn drop_orphans_noting(&mut self, changes: &mut Changes) {
+        self.clients.retain(|id, client| {
+            if client.state.session.is_none() {
+                changes.extend(client.rows(id).iter().map(Row::key));
+                client.keep_will_only();
+            }
+            !client.is_empty()
+        });
+    }
+
+    /// Makes a transient session a recorded one and returns its rows, which are to be appended from offset `oldest` on.
+    pub(super) fn record(
+        &mut self,
+        id: &ClientId,
+        oldest: Offset,
+        changes: &mut Changes,
+    ) -> Vec<Row> {
+        let Some(client) = self.clients.get_mut(id).filter(|client| client.state.session.is_some())
+        else {
+            return Vec::new();
+        };
+        client.state.recorded = true;
+        self.renew(id, oldest, changes)
+    }
+
+    /// The rows of a client, which are to be appended again from offset `oldest` on.
+    pub(super) fn renew(
+        &mut self,
+        id: &ClientId,
+        oldest: Offset,
+        changes: &mut Changes,
+    ) -> Vec<Row> {
+        let Some(client) = self.clients.get_mut(id) else { return Vec::new() };
+        client.oldest = oldest;
+        let rows = client.rows(id);
+        changes.extend(rows.iter().map(Row::key));
+        rows
+    }
+
+    /// The clients with a row that may rest on a record below an offset.
+    pub(super) fn clients_older_than<C: FromIterator<ClientId>>(&self, offset: Offset) -> C {
+        let older = self.clients.iter().filter(|(_, client)| client.oldest < offset);
+        older.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Puts a message record and notes the names of the rows that changed.
+    pub(super) fn put_message(&mut self, message: &MessageView<'_>, changes: &mut Changes) {
+        if message.retain {
+            self.retain_message(message, changes);
+        }
+        if let (QoS::ExactlyOnce, Some(id)) = (message.qos, message.packet_id) {
+            self.take_packet_id(message.publisher, id, message.offset, changes);
+        }
+    }
+
+    /// Puts a row and notes the names of all rows that changed, but for those that are in memory only.
+    /// `recorded` is for a client that is new.
+    pub(super) fn put(&mut self, row: Row, offset: Offset, recorded: bool, changes: &mut Changes) {
+        match row {
+            Row::Retained(topic, row) => self.put_retained(topic, row, offset, changes),
+            Row::Group(group, row) => self.put_group(group, row, changes),
+            Row::Session(client, None) => self.end_session(&client, changes),
+            Row::Session(ref client, _)
+            | Row::Progress(ref client, _)
+            | Row::Subscription(ref client, ..)
+            | Row::Inbound(ref client, ..)
+            | Row::Assigned(ref client, ..)
+            | Row::Will(ref client, _) => {
+                let client = client.clone();
+                self.put_client_row(client, row, offset, recorded, changes);
+            }
+        }
+    }
+
+    fn put_client_row(
+        &mut self,
+        id: ClientId,
+        row: Row,
+        offset: Offset,
+        recorded: bool,
+        changes: &mut Changes,
+    ) {
+        if let Row::Assigned(_, _, Some(assigned)) = &row {
+            self.note_assignment(assigned, changes);
+        }
+        let is_will = matches!(row, Row::Will(..));
+        let client =
+            self.clients.entry(id.clone()).or_insert_with(|| Client::new(recorded && !is_will));
+        client.state.recorded |= recorded && matches!(row, Row::Session(..));
+        let mut unnoted = Changes::new();
+        let noted = if client.state.recorded || is_will {
+            client.oldest = client.oldest.min(offset);
+            changes.insert(row.key());
+            changes
+        } else {
+            &mut unnoted
+        };
+        client.put(row, offset, noted);
+        if client.is_empty() {
+            self.clients.remove(&id);
+        }
+    }
+
+    fn note_assignment(&mut self, row: &AssignedRow, changes: &mut Changes) {
+        let Some(key) = &row.group else { return };
+        if let Some(group) = self.groups.get_mut(key) {
+            group.assign(row.message);
+            changes.insert(RowKey::Group(key.clone()));
+        }
+    }
+
+    fn end_session(&mut self, id: &ClientId, changes: &mut Changes) {
+        let Some(client) = self.clients.remove(id) else { return };
+        for row in client.state.assigned.values().filter(|row| row.qos == QoS::AtLeastOnce) {
+            let Some(key) = &row.group else { continue };
+            if let Some(group) = self.groups.get_mut(key) {
+                group.give_back(row.message);
+                changes.insert(RowKey::Group(key.clone()));
+            }
+        }
+        changes.extend(client.rows(id).iter().map(Row::key));
+    }
+
+    fn put_group(&mut self, group: GroupKey, row: Option<GroupRow>, changes: &mut Changes) {
+        changes.insert(RowKey::Group(group.clone()));
+        match row {
+            Some(mut row) => {
+                row.normalize();
+                self.groups.insert(group, row);
+            }
+            None => {
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    fn put_retained(
+        &mut self,
+        topic: TopicName,
+        row: Option<RetainedRow>,
+        offset: Offset,
+        changes: &mut Changes,
+    ) {
+        changes.insert(RowKey::Retained(topic.clone()));
+        match row.and_then(|row| row.place(&topic, offset)) {
+            Some(place) => {
+                self.retained.insert(topic, place);
+            }
+            None => {
+                self.retained.remove(&topic);
+            }
+        }
+    }
+
+    fn retain_message(&mut self, message: &MessageView<'_>, changes: &mut Changes) {
+        let Ok(topic) = TopicName::try_from(message.topic) else { return };
+        changes.insert(RowKey::Retained(topic.clone()));
+        if message.payload.is_empty() {
+            self.retained.remove(&topic);
+            return;
+        }
+        let place = Retained {
+            offset: message.offset,
+            message_offset: message.offset,
+            timestamp: message.timestamp,
+            expires_at: message.expires_at(),
+        };
+        self.retained.insert(topic, place);
+    }
+
+    fn take_packet_id(
+        &mut self,
+        publisher: &str,
+        id: PacketId,
+        message: Offset,
+        changes: &mut Changes,
+    ) {
+        let Ok(client) = ClientId::try_from(publisher) else { return };
+        self.put(Row::Inbound(client, id, Some(message)), message, true, changes);
+    }
+}

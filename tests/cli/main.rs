@@ -1,0 +1,18 @@
+//! The program as users run it: `tidelog pub`, `tidelog sub` and the rest, as processes.
+//!
+//! Most tests have a broker that does exactly what the test says ([`peer::Peer`]), because what is to be seen is what
+//! the program does when a broker refuses, vanishes or is slow.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that can't go on fails, and it has threads and files of its own"
+)]
+
+mod peer;
+mod program;
+mod publish;
+mod subscribe;
+mod usage;
