@@ -16,6 +16,7 @@ use super::Failure;
 use super::client::ClientError;
 use super::client::Options;
 use super::client::tls::Tls;
+use super::client::tls::TlsIdentity;
 use super::client::tls::TlsOptions;
 use super::client::transport::Address;
 use super::client::transport::Endpoint;
@@ -103,7 +104,7 @@ pub(crate) struct ConnectArgs {
     /// Payload of the Will.
     #[arg(long, value_name = "PAYLOAD", requires = "will_topic", allow_hyphen_values = true)]
     will_payload: Option<String>,
-    /// QoS of the Will.
+    /// Quality of service of the Will.
     #[arg(long, value_name = "QOS", requires = "will_topic", value_parser = parse_qos)]
     will_qos: Option<QoS>,
     /// Retain the Will.
@@ -214,10 +215,9 @@ impl ConnectArgs {
         let v5_only = !self.properties.is_empty() || self.scram;
         match self.protocol_version {
             Some(Version::V31) if !v5_only => Ok(ProtocolVersion::V3_1),
-            Some(Version::V311) if !v5_only => Ok(ProtocolVersion::V3_1_1),
-            Some(Version::V31 | Version::V311) => Err(Failure::usage("-D and --scram need -V 5")),
-            None if !v5_only => Ok(ProtocolVersion::V3_1_1),
+            Some(Version::V311) | None if !v5_only => Ok(ProtocolVersion::V3_1_1),
             Some(Version::V5) | None => Ok(ProtocolVersion::V5),
+            Some(Version::V31 | Version::V311) => Err(Failure::usage("-D and --scram need -V 5")),
         }
     }
 
@@ -258,9 +258,10 @@ impl ConnectArgs {
         Tls::new(options).map(Some).map_err(|error| Failure::failed(format!("TLS: {error}")))
     }
 
-    fn identity(&self) -> Result<Option<(Vec<u8>, Vec<u8>)>, Failure> {
+    fn identity(&self) -> Result<Option<TlsIdentity>, Failure> {
         let (Some(certificate), Some(key)) = (&self.cert, &self.key) else { return Ok(None) };
-        Ok(Some((file::read(certificate, PEM_BYTES_MAX)?, file::read(key, PEM_BYTES_MAX)?)))
+        let chain = file::read(certificate, PEM_BYTES_MAX)?;
+        Ok(Some(TlsIdentity { chain, key: file::read(key, PEM_BYTES_MAX)? }))
     }
 
     fn connect(
@@ -393,7 +394,7 @@ impl Url {
     }
 }
 
-/// Parses a QoS.
+/// Parses a `QoS`.
 pub(crate) fn parse_qos(text: &str) -> Result<QoS, String> {
     let number: u8 = text.parse().map_err(|_| "0, 1 or 2 is meant".to_owned())?;
     QoS::try_from(number).map_err(|_| "0, 1 or 2 is meant".to_owned())
@@ -401,11 +402,10 @@ pub(crate) fn parse_qos(text: &str) -> Result<QoS, String> {
 
 /// What becomes of a connection that is refused or lost: the reason code is the exit code, as in `mosquitto_pub`.
 pub(crate) fn client_failure(error: &ClientError, version: ProtocolVersion) -> Failure {
-    let exit_code = match error {
-        ClientError::Refused(connack) if version.is_v5() => connack.reason_code.as_u8(),
-        ClientError::Refused(connack) => connack.reason_code.connack_return_code().unwrap_or(1),
-        ClientError::Disconnected(disconnect) => disconnect.reason_code.as_u8().max(1),
-        _ => 1,
+    let exit_code = match error.reason_code() {
+        Some(code) if version.is_v5() => code.as_u8().max(1),
+        Some(code) => code.connack_return_code().unwrap_or(1),
+        None => 1,
     };
     Failure { message: error.to_string(), exit_code }
 }

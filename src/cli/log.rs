@@ -150,7 +150,7 @@ fn failure(error: &LogError) -> Failure {
 }
 
 fn summary(verified: &VerifyReport) -> String {
-    let mut summary = format!(
+    let summary = format!(
         "offsets {} up to {}: {} records in {} batches, {} bytes in {} segments\n",
         verified.start_offset,
         verified.next_offset,
@@ -159,13 +159,12 @@ fn summary(verified: &VerifyReport) -> String {
         verified.bytes,
         verified.segments
     );
-    if verified.unfinished_bytes > 0 {
-        summary.push_str(&format!(
-            "{} bytes behind the last batch are unfinished: being written now, or torn by a crash\n",
-            verified.unfinished_bytes
-        ));
+    match verified.unfinished_bytes {
+        0 => summary,
+        bytes => format!(
+            "{summary}{bytes} bytes behind the last batch are unfinished: being written now, or torn by a crash\n"
+        ),
     }
-    summary
 }
 
 /// Prints records until the limit, or until nobody reads.

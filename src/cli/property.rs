@@ -44,9 +44,9 @@ pub(crate) struct Properties {
     /// For SUBSCRIBE.
     pub(crate) subscription_id: Option<SubscriptionId>,
     /// For SUBSCRIBE.
-    pub(crate) subscribe_user_properties: UserProperties,
+    pub(crate) for_subscribe: UserProperties,
     /// For UNSUBSCRIBE.
-    pub(crate) unsubscribe_user_properties: UserProperties,
+    pub(crate) for_unsubscribe: UserProperties,
     /// For DISCONNECT.
     pub(crate) disconnect: DisconnectProperties,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Properties {
 pub(crate) struct ConnectProperties {
     /// In seconds.
     pub(crate) session_expiry_interval: Option<u32>,
-    /// How many QoS 1 and 2 messages we take at once.
+    /// How many `QoS` 1 and 2 messages we take at once.
     pub(crate) receive_maximum: Option<NonZeroU16>,
     /// In bytes.
     pub(crate) maximum_packet_size: Option<NonZeroU32>,
@@ -123,8 +123,8 @@ impl Properties {
             "connect" => &mut self.connect.user_properties,
             "publish" => &mut self.publish.user_properties,
             "will" => &mut self.will.user_properties,
-            "subscribe" => &mut self.subscribe_user_properties,
-            "unsubscribe" => &mut self.unsubscribe_user_properties,
+            "subscribe" => &mut self.for_subscribe,
+            "unsubscribe" => &mut self.for_unsubscribe,
             "disconnect" => &mut self.disconnect.user_properties,
             _ => return Err(property.unknown_command()),
         })
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(properties.subscription_id, SubscriptionId::new(9));
         assert_eq!(properties.topic_alias, NonZeroU16::new(2));
         assert_eq!(properties.disconnect.session_expiry_interval, Some(5));
-        assert_eq!(properties.unsubscribe_user_properties.len(), 1);
+        assert_eq!(properties.for_unsubscribe.len(), 1);
     }
 
     #[test]

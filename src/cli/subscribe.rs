@@ -1,6 +1,6 @@
 //! `tidelog sub`: prints what comes, with the flags of `mosquitto_sub`.
 //!
-//! - A message at QoS 1 or 2 is acknowledged when its line has been written and flushed, so that whoever reads our
+//! - A message at `QoS` 1 or 2 is acknowledged when its line has been written and flushed, so that whoever reads our
 //!   output has it before the broker forgets it.
 //! - While nobody reads our output, nothing is read from the broker; the connection stays alive.
 //! - When the connection is lost it connects again, and subscribes again if the broker has forgotten the session.
@@ -63,7 +63,7 @@ pub(crate) struct SubscribeArgs {
     /// Topic filter to subscribe to; may be repeated.
     #[arg(short = 't', long = "topic", value_name = "FILTER")]
     topics: Vec<String>,
-    /// QoS: 0, 1 or 2.
+    /// Quality of service: 0, 1 or 2.
     #[arg(short = 'q', long, value_name = "QOS", default_value = "0", value_parser = parse_qos)]
     qos: QoS,
     /// Don't print topics that match this filter; may be repeated.
@@ -199,7 +199,6 @@ fn filters<T, E: std::fmt::Display>(
 
 /// Which messages are printed, and which cleared.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 struct Choice {
     filter_out: Vec<TopicFilter>,
     no_retained: bool,
@@ -299,7 +298,7 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
             Event::Connected { session_present } => self.handle_connected(session_present),
             Event::Lost(error) => self.handle_lost(&error)?,
             Event::Message { topic, publish, receipt } => {
-                self.handle_message(topic, &publish, receipt)
+                self.handle_message(topic, &publish, receipt);
             }
             Event::Subscribed(suback) => self.handle_subscribed(&suback)?,
             Event::Unsubscribed => {
@@ -326,14 +325,14 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
             self.client.subscribe(Subscribe {
                 packet_id: PacketId::MIN,
                 subscription_id: self.properties.subscription_id,
-                user_properties: self.properties.subscribe_user_properties.clone(),
+                user_properties: self.properties.for_subscribe.clone(),
                 filters: self.topics.clone(),
             });
         }
         if !self.unsubscribe.is_empty() {
             self.client.unsubscribe(Unsubscribe {
                 packet_id: PacketId::MIN,
-                user_properties: self.properties.unsubscribe_user_properties.clone(),
+                user_properties: self.properties.for_unsubscribe.clone(),
                 filters: self.unsubscribe.clone(),
             });
         }

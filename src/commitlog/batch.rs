@@ -145,8 +145,8 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Checks a whole batch that was found at `position` of its file.
-    pub(super) fn decode(bytes: Bytes, log_id: u64, position: u64) -> Result<Self, Fault> {
-        let header = BatchHeader::decode(&bytes, log_id)?;
+    pub(super) fn decode(bytes: &Bytes, log_id: u64, position: u64) -> Result<Self, Fault> {
+        let header = BatchHeader::decode(bytes, log_id)?;
         let length = header.length as usize;
         if bytes.len() < length {
             return Err(Fault::BatchHeader);

@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 /// a [`Reader`](super::Reader) do, elsewhere. Appending is here; reading is in `query.rs`.
 pub struct Log {
     options: Options,
-    log_id: u64,
+    id: u64,
     /// Sealed segments, oldest first.
     pub(super) sealed: VecDeque<SealedSegment>,
     /// Indexes of those sealed segments of which records are in the tail, oldest first.
@@ -81,7 +81,7 @@ impl Log {
     ) -> Self {
         Self {
             options,
-            log_id,
+            id: log_id,
             sealed,
             resident: VecDeque::new(),
             active,
@@ -171,7 +171,7 @@ impl Log {
     fn seal_batch(&mut self) {
         let position = u32::try_from(self.active.position).unwrap_or(u32::MAX);
         let first_ordinal = self.active.index.len() - self.open.count();
-        let batch = self.open.seal(self.log_id, position, self.synced_offset);
+        let batch = self.open.seal(self.id, position, self.synced_offset);
         self.active.index.push_batch(batch.entry(first_ordinal));
         self.active.position += batch.bytes.len() as u64;
         let segment = self.active.base_offset;

@@ -10,9 +10,9 @@ use crate::commitlog::ReadRequest;
 use crate::commitlog::StoredRecord;
 use crate::commitlog::TimeRequest;
 use crate::commitlog::index;
-use crate::commitlog::index::BatchEntry;
 use crate::commitlog::index::MemoryIndex;
 use crate::commitlog::reader::Plan;
+use crate::commitlog::reader::READ_BYTES_MAX;
 use crate::commitlog::reader::Select;
 use crate::commitlog::tail::TailBatch;
 use crate::time::Timestamp;
@@ -207,8 +207,9 @@ impl Log {
     fn cold_record(&self, offset: Offset) -> ReadRequest {
         let (segment, _) = self.segment_at(offset);
         let plan = self.index(segment).and_then(|index| {
-            let batch = index::batch_at(index.batches(), offset)?;
-            Some(Plan { batches: vec![*batch], ordinals: Vec::new(), next: offset.next() })
+            let mut plan = Plan::new(offset.next());
+            plan.fetch(Some(index::batch_at(index.batches(), offset)?), READ_BYTES_MAX);
+            Some(plan)
         });
         ReadRequest {
             segment,
@@ -239,23 +240,21 @@ fn plan(
     let batches = index.batches();
     let first = index::ordinal_at(batches, from);
     let last = index::ordinal_at(batches, to);
-    let mut plan = Plan { batches: Vec::new(), ordinals: Vec::new(), next: to };
-    let mut batch: Option<&BatchEntry> = None;
+    let mut plan = Plan::new(to);
+    let mut ordinals = Vec::new();
     let mut bytes_left = bytes_max;
     index.select(first, last, matcher, &mut |ordinal| {
-        if batch.is_none_or(|batch| batch.next_ordinal() <= ordinal) {
-            batch = index::batch_of(batches, ordinal);
-            let Some(batch) = batch else { return true };
-            if bytes_left == 0 && !plan.batches.is_empty() {
-                plan.next = batch.base_offset;
+        if plan.lacks(ordinal) {
+            let limit = if bytes_left == 0 { 0 } else { READ_BYTES_MAX };
+            if !plan.fetch(index::batch_of(batches, ordinal), limit) {
                 return false;
             }
-            plan.batches.push(*batch);
         }
-        plan.ordinals.push(ordinal);
+        ordinals.push(ordinal);
         bytes_left = bytes_left.saturating_sub(index.size(ordinal));
         true
     });
+    plan.ordinals = Some(ordinals);
     plan
 }
 

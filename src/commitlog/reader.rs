@@ -1,6 +1,7 @@
 //! Reads what is no longer in memory, anywhere but in the core.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use crate::commitlog::StorageError;
 use crate::commitlog::StoredRecord;
 use crate::commitlog::Truncation;
 use crate::commitlog::batch::Batch;
+use crate::commitlog::batch::RawRecord;
 use crate::commitlog::cache::SegmentCache;
 use crate::commitlog::directory;
 use crate::commitlog::disk::Disk;
@@ -29,6 +31,10 @@ use crate::time::Timestamp;
 const GAP_BYTES_MAX: u64 = 16 << 10;
 /// How much is read in one go.
 const RUN_BYTES_MAX: u64 = 1 << 20;
+/// How many bytes of batches one request reads, unless a single batch is larger.
+pub(super) const READ_BYTES_MAX: usize = 4 << 20;
+/// How many at least are worth reading where much of it is wanted.
+const DENSE_BYTES: usize = 128 << 10;
 
 /// A read that memory could not answer. Holds all that a [`Reader`] needs to know.
 pub struct ReadRequest {
@@ -60,10 +66,38 @@ pub(super) enum Select {
 pub(super) struct Plan {
     /// The batches that hold something wanted, in order.
     pub(super) batches: Vec<BatchEntry>,
-    /// The wanted records, ascending; not asked where all are wanted.
-    pub(super) ordinals: Vec<u32>,
+    /// The bytes of these batches.
+    bytes: u64,
+    /// The wanted records, ascending; without it, the records themselves say whether they are wanted.
+    pub(super) ordinals: Option<Vec<u32>>,
     /// Where to go on when all that was fetched.
     pub(super) next: Offset,
+}
+
+impl Plan {
+    /// Nothing to fetch, and where to go on.
+    pub(super) fn new(next: Offset) -> Self {
+        Self { batches: Vec::new(), bytes: 0, ordinals: None, next }
+    }
+
+    /// Whether the batch with this record is not in the plan yet. Asked in ascending order.
+    pub(super) fn lacks(&self, ordinal: u32) -> bool {
+        self.batches.last().is_none_or(|batch| batch.next_ordinal() <= ordinal)
+    }
+
+    /// Adds a batch. If that makes more than `bytes_max` to read, it ends the plan before that batch and is false.
+    pub(super) fn fetch(&mut self, batch: Option<&BatchEntry>, bytes_max: usize) -> bool {
+        let Some(batch) = batch else { return true };
+        let bytes = self.bytes + u64::from(batch.length);
+        let fits = self.batches.is_empty() || bytes <= bytes_max as u64;
+        if fits {
+            self.batches.push(*batch);
+            self.bytes = bytes;
+        } else {
+            self.next = batch.base_offset;
+        }
+        fits
+    }
 }
 
 /// A search by time that memory could not answer.
@@ -142,7 +176,7 @@ impl Reader {
         let mut window = Window::new(file.as_ref(), &name, directory::size(file.as_ref(), &name)?);
         for entry in batches.iter().filter(|batch| batch.max_timestamp >= request.timestamp) {
             let bytes = window.slice_ahead(u64::from(entry.position), entry.length as usize, 0)?;
-            let Ok(batch) = Batch::decode(bytes, self.log_id, u64::from(entry.position)) else {
+            let Ok(batch) = Batch::decode(&bytes, self.log_id, u64::from(entry.position)) else {
                 continue;
             };
             if let Some(record) =
@@ -218,23 +252,31 @@ impl Reader {
 /// What a request has to fetch, as the index of a sealed segment knows it.
 fn plan(index: &FileIndex, request: &ReadRequest) -> Plan {
     let all = index.batches();
-    let ordinals = match &request.select {
-        Select::Every => {
-            let batches = index::batch_at(all, request.from).copied().into_iter().collect();
-            return Plan { batches, ordinals: Vec::new(), next: request.to };
-        }
-        Select::Matching(matcher) => {
-            let from = index::ordinal_at(all, request.from);
-            index.select(from, index::ordinal_at(all, request.to), matcher.as_ref())
-        }
+    let mut plan = Plan::new(request.to);
+    let Select::Matching(matcher) = &request.select else {
+        plan.fetch(index::batch_at(all, request.from), READ_BYTES_MAX);
+        return plan;
     };
-    let mut batches: Vec<BatchEntry> = Vec::new();
+    let from = index::ordinal_at(all, request.from);
+    let to = index::ordinal_at(all, request.to);
+    let Some(ordinals) = index.select(from, to, matcher.as_ref()) else {
+        let first = all.partition_point(|batch| batch.next_offset() <= request.from);
+        let bytes_max = request.bytes_max.saturating_mul(2).clamp(DENSE_BYTES, READ_BYTES_MAX);
+        let batches = all.iter().skip(first).take_while(|batch| batch.base_offset < request.to);
+        for batch in batches {
+            if !plan.fetch(Some(batch), bytes_max) {
+                break;
+            }
+        }
+        return plan;
+    };
     for ordinal in &ordinals {
-        if batches.last().is_none_or(|batch| batch.next_ordinal() <= *ordinal) {
-            batches.extend(index::batch_of(all, *ordinal).copied());
+        if plan.lacks(*ordinal) && !plan.fetch(index::batch_of(all, *ordinal), READ_BYTES_MAX) {
+            break;
         }
     }
-    Plan { batches, ordinals, next: request.to }
+    plan.ordinals = Some(ordinals);
+    plan
 }
 
 /// Reads the batches of a plan and picks the records.
@@ -250,17 +292,26 @@ fn fetch(
     let mut damage = Vec::new();
     let name = segment::file_name(request.segment);
     let mut window = Window::new(file, &name, directory::size(file, &name)?);
-    let mut wanted = plan.ordinals.as_slice();
-    let every = matches!(request.select, Select::Every);
+    let mut wanted = plan.ordinals.as_deref();
     for (number, entry) in plan.batches.iter().enumerate() {
         let ahead = run_bytes(plan.batches.get(number..).unwrap_or_default());
         let bytes = window.slice_ahead(u64::from(entry.position), entry.length as usize, ahead)?;
-        let here = wanted.partition_point(|ordinal| *ordinal < entry.next_ordinal());
-        let (ordinals, later) = wanted.split_at(here);
-        wanted = later;
-        match decode(bytes, log_id, entry) {
+        let here = wanted.map(|all| {
+            all.split_at(all.partition_point(|ordinal| *ordinal < entry.next_ordinal()))
+        });
+        wanted = here.map(|(_, later)| later);
+        match decode(&bytes, log_id, entry) {
             Ok(batch) => {
-                if pick(&batch, entry, (!every).then_some(ordinals), &mut gathered) {
+                let picked = match (&request.select, here) {
+                    (_, Some((ordinals, _))) => {
+                        pick_numbered(&batch, entry, ordinals, &mut gathered)
+                    }
+                    (Select::Matching(matcher), None) => pick(&batch, &mut gathered, |record| {
+                        record.indexed && matcher.matches(record.key)
+                    }),
+                    (Select::Every, None) => pick(&batch, &mut gathered, |_| true),
+                };
+                if picked.is_break() {
                     break;
                 }
             }
@@ -285,27 +336,39 @@ fn run_bytes(batches: &[BatchEntry]) -> usize {
 }
 
 /// The batch that an index speaks of, if that is what is there.
-fn decode(bytes: Bytes, log_id: u64, entry: &BatchEntry) -> Result<Batch, Fault> {
+fn decode(bytes: &Bytes, log_id: u64, entry: &BatchEntry) -> Result<Batch, Fault> {
     let batch = Batch::decode(bytes, log_id, u64::from(entry.position))?;
     let same = batch.header.base_offset == entry.base_offset && batch.header.count == entry.count;
     if same { Ok(batch) } else { Err(Fault::Stray) }
 }
 
-/// Takes the wanted records of a batch; whether no more fit.
-fn pick(
+/// Takes the records of a batch that have these ordinals; breaks when no more fit.
+fn pick_numbered(
     batch: &Batch,
     entry: &BatchEntry,
-    wanted: Option<&[u32]>,
+    ordinals: &[u32],
     gathered: &mut Gathered,
-) -> bool {
-    let mut wanted = wanted.map(|ordinals| ordinals.iter().peekable());
-    for (record, ordinal) in batch.records().zip(entry.first_ordinal..) {
-        let take = wanted.as_mut().is_none_or(|wanted| wanted.next_if_eq(&&ordinal).is_some());
-        if take && gathered.add(record.to_stored(&batch.bytes)).is_break() {
-            return true;
+) -> ControlFlow<()> {
+    let mut ordinals = ordinals.iter().peekable();
+    let mut numbers = entry.first_ordinal..;
+    pick(batch, gathered, |_| {
+        let number = numbers.next();
+        ordinals.next_if(|ordinal| Some(**ordinal) == number).is_some()
+    })
+}
+
+/// Takes the wanted records of a batch; breaks when no more fit.
+fn pick(
+    batch: &Batch,
+    gathered: &mut Gathered,
+    mut wanted: impl FnMut(&RawRecord<'_>) -> bool,
+) -> ControlFlow<()> {
+    for record in batch.records() {
+        if wanted(&record) {
+            gathered.add(record.to_stored(&batch.bytes))?;
         }
     }
-    false
+    ControlFlow::Continue(())
 }
 
 fn broken(name: &str, entry: &BatchEntry, what: Fault) -> Damage {

@@ -130,7 +130,7 @@ impl Store {
             } else {
                 match self.log.record(place.offset) {
                     Read::Records { records, .. } => {
-                        self.carry_retained(now, topic, records.first())
+                        self.carry_retained(now, topic, records.first());
                     }
                     Read::Cold(request) => {
                         carrying.retained.push_front(topic);
@@ -175,21 +175,18 @@ impl Store {
 
 /// The copy of the retained message in a record.
 fn copy(record: &StoredRecord) -> Option<RetainedRow> {
-    match Kind::from_u8(record.kind)? {
-        Kind::Message => Some(RetainedRow {
+    let kind = Kind::from_u8(record.kind)?;
+    if kind == Kind::Message {
+        let message = record.shared_value();
+        return Some(RetainedRow {
             message_offset: record.offset,
             timestamp: record.timestamp,
-            message: record.shared_value(),
-        }),
-        kind => match Row::decode(kind, record.key(), record.value())? {
-            Row::Retained(_, row) => row,
-            Row::Session(..)
-            | Row::Progress(..)
-            | Row::Subscription(..)
-            | Row::Inbound(..)
-            | Row::Assigned(..)
-            | Row::Will(..)
-            | Row::Group(..) => None,
-        },
+            message,
+        });
+    }
+    if let Row::Retained(_, row) = Row::decode(kind, record.key(), record.value())? {
+        row
+    } else {
+        None
     }
 }

@@ -150,6 +150,7 @@ impl<'a> Decoder<'a> {
         Text::try_from(std::str::from_utf8(self.bytes()?).ok()?).ok()
     }
 
+    #[expect(clippy::option_option, reason = "not a value, no value, a value")]
     pub(super) fn option<T>(
         &mut self,
         take: impl FnOnce(&mut Self) -> Option<T>,

@@ -1,9 +1,238 @@
 //! Records in a form for people and their tools: what `tidelog log dump` prints.
+//!
+//! ```text
+//! {"offset":7,"timestamp":"2026-01-01T00:00:00.000000Z","kind":"message","topic":"a/b","qos":1,...}
+//! ```
+//!
+//! Bytes are text where they are UTF-8, and otherwise an object with one key, `base64`.
 
-use crate::commitlog::StoredRecord;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Map;
 use serde_json::Value;
+use serde_json::json;
 
-/// A record of any kind as JSON.
+use crate::commitlog::Offset;
+use crate::commitlog::StoredRecord;
+use crate::mqtt::PacketId;
+use crate::store::AssignedRow;
+use crate::store::GroupKey;
+use crate::store::GroupRow;
+use crate::store::Kind;
+use crate::store::MessageView;
+use crate::store::NumberSet;
+use crate::store::ProgressRow;
+use crate::store::RetainedRow;
+use crate::store::Row;
+use crate::store::RowKey;
+use crate::store::SessionRow;
+use crate::store::Span;
+use crate::store::SubscriptionRow;
+use crate::store::WillRow;
+use crate::time::Timestamp;
+
+/// A record of any kind as a JSON object. What this version can't read is shown as bytes, under `unreadable`.
 pub fn describe(record: &StoredRecord) -> Value {
-    Value::from(record.offset.as_u64())
+    let kind = Kind::from_u8(record.kind);
+    let name =
+        kind.map_or_else(|| format!("unknown {}", record.kind), |kind| kind.name().to_owned());
+    let mut fields = Map::new();
+    fields.insert("offset".to_owned(), record.offset.as_u64().into());
+    fields.insert("timestamp".to_owned(), moment(record.timestamp));
+    fields.insert("kind".to_owned(), name.into());
+    if let Some(Value::Object(content)) = kind.and_then(|kind| content(kind, record)) {
+        fields.extend(content);
+    } else {
+        let unreadable = json!({ "key": bytes(record.key()), "value": bytes(record.value()) });
+        fields.insert("unreadable".to_owned(), unreadable);
+    }
+    Value::Object(fields)
 }
+
+fn content(kind: Kind, record: &StoredRecord) -> Option<Value> {
+    match kind {
+        Kind::Message => MessageView::from_record(record).map(|message| describe_message(&message)),
+        Kind::Origin => Some(json!({ "log": bytes(record.value()) })),
+        Kind::Session
+        | Kind::Progress
+        | Kind::Subscription
+        | Kind::Inbound
+        | Kind::Assigned
+        | Kind::Will
+        | Kind::Group
+        | Kind::Retained => {
+            let row = Row::decode(kind, record.key(), record.value())?;
+            let mut fields = Map::new();
+            extend(&mut fields, describe_key(&row.key()));
+            extend(
+                &mut fields,
+                describe_row(&row, record).unwrap_or_else(|| json!({ "deleted": true })),
+            );
+            Some(Value::Object(fields))
+        }
+    }
+}
+
+fn extend(fields: &mut Map<String, Value>, more: Value) {
+    if let Value::Object(more) = more {
+        fields.extend(more);
+    }
+}
+
+fn describe_message(message: &MessageView<'_>) -> Value {
+    json!({
+        "topic": message.topic,
+        "qos": message.qos.as_u8(),
+        "retain": message.retain,
+        "publisher": message.publisher,
+        "packet_id": message.packet_id.map(PacketId::get),
+        "expires_at": message.expires_at().map(moment),
+        "properties": bytes(message.properties),
+        "payload": bytes(message.payload),
+    })
+}
+
+fn describe_key(key: &RowKey) -> Value {
+    match key {
+        RowKey::Session(client) | RowKey::Progress(client) | RowKey::Will(client) => {
+            json!({ "client": client.as_str() })
+        }
+        RowKey::Subscription(client, filter) => {
+            json!({ "client": client.as_str(), "filter": filter.as_str() })
+        }
+        RowKey::Inbound(client, id) => json!({ "client": client.as_str(), "packet_id": id.get() }),
+        RowKey::Assigned(client, counter) => {
+            json!({ "client": client.as_str(), "counter": counter })
+        }
+        RowKey::Group(group) => describe_group_key(group),
+        RowKey::Retained(topic) => json!({ "topic": topic.as_str() }),
+    }
+}
+
+/// The value of a row; `None` for a tombstone.
+fn describe_row(row: &Row, record: &StoredRecord) -> Option<Value> {
+    match row {
+        Row::Session(_, row) => row.as_ref().map(describe_session),
+        Row::Progress(_, row) => Some(describe_progress(row)),
+        Row::Subscription(_, _, row) => row.as_ref().map(describe_subscription),
+        Row::Inbound(_, _, message) => message.map(|message| json!({ "message": number(message) })),
+        Row::Assigned(_, _, row) => row.as_ref().map(describe_assigned),
+        Row::Will(_, row) => row.as_ref().map(describe_will),
+        Row::Group(_, row) => row.as_ref().map(describe_group),
+        Row::Retained(_, row) => row.as_ref().map(|row| describe_retained(row, record)),
+    }
+}
+
+fn describe_session(row: &SessionRow) -> Value {
+    json!({
+        "user": row.user.as_deref(),
+        "version": row.version.to_string(),
+        "expiry_interval": row.expiry_interval,
+        "connected": row.connected,
+        "created_at": moment(row.created_at),
+        "disconnected_at": moment(row.disconnected_at),
+    })
+}
+
+fn describe_progress(row: &ProgressRow) -> Value {
+    json!({
+        "position": number(row.position),
+        "number": row.number,
+        "acked": numbers(&row.acked),
+        "received": numbers(&row.received),
+        "sent_limit": row.sent_limit,
+        "run": row.run.as_ref().map(|(filter, topic)| json!({ "filter": filter.as_str(), "topic": topic.as_str() })),
+        "runs_done": number(row.runs_done),
+    })
+}
+
+fn describe_subscription(row: &SubscriptionRow) -> Value {
+    json!({ "spans": row.spans.iter().map(describe_span).collect::<Vec<_>>() })
+}
+
+fn describe_span(span: &Span) -> Value {
+    json!({
+        "from": number(span.from),
+        "until": span.until.map(number),
+        "qos": span.qos.as_u8(),
+        "no_local": span.no_local,
+        "retain_as_published": span.retain_as_published,
+        "retain_handling": span.retain_handling.as_u8(),
+        "subscription_id": span.subscription_id,
+        "retained_run": span.retained_run,
+    })
+}
+
+fn describe_assigned(row: &AssignedRow) -> Value {
+    json!({
+        "place": row.place.map(number),
+        "message": number(row.message),
+        "qos": row.qos.as_u8(),
+        "retained": row.retained,
+        "subscription_ids": row.subscription_ids.as_slice(),
+        "group": row.group.as_ref().map(describe_group_key),
+    })
+}
+
+fn describe_will(row: &WillRow) -> Value {
+    json!({
+        "topic": row.topic.as_str(),
+        "qos": row.qos.as_u8(),
+        "retain": row.retain,
+        "delay_interval": row.delay_interval,
+        "expiry_interval": row.expiry_interval,
+        "fires_at": row.fires_at.map(moment),
+        "properties": bytes(&row.properties),
+        "payload": bytes(&row.payload),
+    })
+}
+
+fn describe_group_key(group: &GroupKey) -> Value {
+    json!({ "share": group.share.as_str(), "filter": group.filter.as_str() })
+}
+
+fn describe_group(row: &GroupRow) -> Value {
+    json!({
+        "position": number(row.position),
+        "returned": row.returned.iter().copied().map(number).collect::<Vec<_>>(),
+    })
+}
+
+fn describe_retained(row: &RetainedRow, record: &StoredRecord) -> Value {
+    json!({
+        "message_offset": number(row.message_offset),
+        "published_at": moment(row.timestamp),
+        "message": MessageView::from_record(record).map(|message| describe_message(&message)),
+    })
+}
+
+fn number(offset: Offset) -> Value {
+    offset.as_u64().into()
+}
+
+fn numbers(set: &NumberSet) -> Value {
+    set.iter().collect::<Vec<_>>().into()
+}
+
+fn bytes(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "base64": STANDARD.encode(bytes) }),
+    }
+}
+
+/// RFC 3339, as far as the calendar of `humantime` goes; microseconds beyond.
+fn moment(timestamp: Timestamp) -> Value {
+    let since_epoch = Duration::from_micros(timestamp.as_micros());
+    match std::time::UNIX_EPOCH.checked_add(since_epoch) {
+        Some(time) if timestamp.as_secs() < YEAR_10_000 => {
+            humantime::format_rfc3339_micros(time).to_string().into()
+        }
+        Some(_) | None => timestamp.as_micros().into(),
+    }
+}
+
+/// Seconds from the Unix epoch to the first moment that RFC 3339 has no form for.
+const YEAR_10_000: u64 = 253_402_300_800;

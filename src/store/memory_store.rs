@@ -151,7 +151,9 @@ impl StateStore for MemoryStateStore {
         let shared = &mut *self.shared();
         shared.checked("a sync")?;
         let unsynced = std::mem::take(&mut shared.unsynced);
-        unsynced.iter().for_each(|batch| carry_out(&mut shared.durable, batch));
+        for batch in &unsynced {
+            carry_out(&mut shared.durable, batch);
+        }
         Ok(())
     }
 

@@ -66,7 +66,9 @@ impl Encode for Head {
     }
 
     fn put_raw(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.put_u8(*byte));
+        for byte in bytes {
+            self.put_u8(*byte);
+        }
     }
 }
 

@@ -165,7 +165,7 @@ impl Store {
     ) -> Result<Opened, StoreError> {
         let options = with_room(options);
         let (log, writer, mut reader, report) = Log::open(disk, options.log.clone(), &mut |log| {
-            progress(&OpenProgress::Log(log.clone()))
+            progress(&OpenProgress::Log(log.clone()));
         })?;
         let mut checkpointer = Checkpointer::new(state_store);
         let mut fold = Fold::default();
@@ -325,7 +325,7 @@ impl Fold {
                     return;
                 }
                 self.replayed += 1;
-                if self.replayed % REPLAY_STEP == 0 {
+                if self.replayed.is_multiple_of(REPLAY_STEP) {
                     progress(&OpenProgress::Replay { offset: record.offset, next_offset });
                 }
                 if self.put(&record).is_none() {

@@ -246,14 +246,10 @@ fn is_locked(error: &sled::Error) -> bool {
 /// Whether the files are at fault, and not the system's permissions or space.
 fn is_damage(failure: &Failure) -> bool {
     match failure {
-        Failure::Panicked => true,
-        Failure::Refused(sled::Error::Io(error)) => !is_system(error) && !is_locked_text(error),
-        Failure::Refused(_) => true,
+        Failure::Refused(error) if is_locked(error) => false,
+        Failure::Refused(sled::Error::Io(error)) => !is_system(error),
+        Failure::Refused(_) | Failure::Panicked => true,
     }
-}
-
-fn is_locked_text(error: &io::Error) -> bool {
-    error.to_string().contains("could not acquire lock")
 }
 
 fn is_system(error: &io::Error) -> bool {

@@ -96,7 +96,7 @@ impl Connection {
             if length == 0 {
                 return None;
             }
-            self.input.extend_from_slice(&chunk[..length]);
+            self.input.extend_from_slice(chunk.get(..length).unwrap());
         }
     }
 
@@ -108,26 +108,25 @@ impl Connection {
 
     #[track_caller]
     pub(crate) fn expect_connect(&mut self) -> Connect {
-        match self.expect() {
-            Packet::Connect(connect) => *connect,
-            other => panic!("not a CONNECT: {other:?}"),
-        }
+        let packet = self.expect();
+        let Packet::Connect(connect) = packet.clone() else { panic!("not a CONNECT: {packet:?}") };
+        *connect
     }
 
     #[track_caller]
     pub(crate) fn expect_subscribe(&mut self) -> Subscribe {
-        match self.expect() {
-            Packet::Subscribe(subscribe) => *subscribe,
-            other => panic!("not a SUBSCRIBE: {other:?}"),
-        }
+        let packet = self.expect();
+        let Packet::Subscribe(subscribe) = packet.clone() else {
+            panic!("not a SUBSCRIBE: {packet:?}")
+        };
+        *subscribe
     }
 
     #[track_caller]
     pub(crate) fn expect_publish(&mut self) -> Publish {
-        match self.expect() {
-            Packet::Publish(publish) => *publish,
-            other => panic!("not a PUBLISH: {other:?}"),
-        }
+        let packet = self.expect();
+        let Packet::Publish(publish) = packet.clone() else { panic!("not a PUBLISH: {packet:?}") };
+        *publish
     }
 
     /// Waits for a DISCONNECT and the end of the connection.
@@ -149,7 +148,7 @@ pub(crate) fn ack(number: u16) -> Ack {
     Ack::new(id(number))
 }
 
-/// A message to the program, its packet id 0 at QoS 0.
+/// A message to the program, its packet id 0 at `QoS` 0.
 pub(crate) fn message(topic: &str, payload: &str, qos: QoS, number: u16) -> Packet {
     let payload = Bytes::copy_from_slice(payload.as_bytes());
     let mut publish = Publish::new(topic.try_into().unwrap(), payload);

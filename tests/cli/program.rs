@@ -38,7 +38,7 @@ impl Program {
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Ended {
         drop(self.child().stdin.take());
-        Ended::new(self.child.take().unwrap().wait_with_output().unwrap())
+        Ended::new(&self.child.take().unwrap().wait_with_output().unwrap())
     }
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn new(output: Output) -> Self {
+    fn new(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -255,10 +255,8 @@ fn properties_and_the_will_reach_the_broker() {
     assert_eq!(&publish.payload[..], b"-1");
     assert_eq!(publish.properties.content_type.as_deref(), Some("text/plain"));
     assert_eq!(publish.properties.user_properties.len(), 1);
-    match connection.expect() {
-        Packet::Disconnect(disconnect) => assert_eq!(disconnect.session_expiry_interval, Some(9)),
-        other => panic!("not a DISCONNECT: {other:?}"),
-    }
+    let Packet::Disconnect(disconnect) = connection.expect() else { panic!("not a DISCONNECT") };
+    assert_eq!(disconnect.session_expiry_interval, Some(9));
     drop(connection);
     program.end().expect_success("");
 }

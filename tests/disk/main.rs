@@ -155,7 +155,7 @@ fn a_crash_keeps_drops_or_tears_what_was_not_synced() {
         for sector in left.chunks(512) {
             assert!(sector.iter().all(|byte| *byte == 1) || sector.iter().all(|byte| *byte == 2));
         }
-        match left.iter().filter(|byte| **byte == 2).count() {
+        match left.iter().map(|byte| usize::from(*byte == 2)).sum::<usize>() {
             4_096 => kept += 1,
             0 => dropped += 1,
             _ => torn += 1,

@@ -88,7 +88,7 @@ fn one_failed_write_or_sync_poisons_for_good() {
         match operation {
             Operation::Sync => assert!(matches!(error.what, StorageFault::Sync(_)), "{error}"),
             Operation::Write | Operation::Read => {
-                assert!(matches!(error.what, StorageFault::Write(_)), "{error}")
+                assert!(matches!(error.what, StorageFault::Write(_)), "{error}");
             }
         }
         assert!(world.writer.is_poisoned());

@@ -135,7 +135,18 @@ impl Connection {
                 Packet::Disconnect(disconnect) => {
                     return Err(ClientError::Disconnected(disconnect));
                 }
-                other => return Err(ClientError::unexpected(&other)),
+                other @ (Packet::Connect(_)
+                | Packet::Publish(_)
+                | Packet::Puback(_)
+                | Packet::Pubrec(_)
+                | Packet::Pubrel(_)
+                | Packet::Pubcomp(_)
+                | Packet::Subscribe(_)
+                | Packet::Suback(_)
+                | Packet::Unsubscribe(_)
+                | Packet::Unsuback(_)
+                | Packet::Pingreq
+                | Packet::Pingresp) => return Err(ClientError::unexpected(&other)),
             }
         }
     }
@@ -258,9 +269,8 @@ impl Connection {
             return None;
         }
         match self.ping_sent {
-            None => Some(self.last_sent + self.keep_alive.mul_f64(0.75)),
             Some(sent) if reading == Reading::On => Some(sent + self.keep_alive),
-            Some(_) => Some(self.last_sent + self.keep_alive.mul_f64(0.75)),
+            Some(_) | None => Some(self.last_sent + self.keep_alive.mul_f64(0.75)),
         }
     }
 
@@ -299,14 +309,11 @@ impl Connection {
         if alias.get() > self.alias_maximum {
             return Err(ClientError::TopicAlias);
         }
-        match &publish.topic {
-            Some(topic) => {
-                self.aliases.insert(alias, topic.clone());
-            }
-            None => {
-                let topic = self.aliases.get(&alias).ok_or(ClientError::TopicAlias)?;
-                publish.topic = Some(topic.clone());
-            }
+        if let Some(topic) = &publish.topic {
+            self.aliases.insert(alias, topic.clone());
+        } else {
+            let topic = self.aliases.get(&alias).ok_or(ClientError::TopicAlias)?;
+            publish.topic = Some(topic.clone());
         }
         Ok(())
     }

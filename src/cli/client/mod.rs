@@ -49,6 +49,7 @@ use crate::mqtt::Violation;
 use backoff::Backoff;
 use connection::Connection;
 pub(crate) use connection::Reading;
+use session::Again;
 pub(crate) use session::Completion;
 use session::Progress;
 pub(crate) use session::Receipt;
@@ -64,7 +65,7 @@ pub(crate) struct Options {
     pub(crate) connect: Connect,
     /// Log in by SCRAM-SHA-256 with the CONNECT's user name and password.
     pub(crate) scram: bool,
-    /// How many messages at QoS 1 and 2 may be on their way to the broker, if it takes so many.
+    /// How many messages at `QoS` 1 and 2 may be on their way to the broker, if it takes so many.
     pub(crate) in_flight_max: u16,
     /// At most this long from the first byte to the CONNACK, if that is less than the usual 20 seconds.
     pub(crate) connect_timeout: Option<Duration>,
@@ -141,6 +142,14 @@ impl ClientError {
         Self::Unexpected(trace::describe(packet))
     }
 
+    /// The broker's own word for it, if it said one.
+    pub(crate) fn reason_code(&self) -> Option<ReasonCode> {
+        if let Self::Refused(connack) = self {
+            return Some(connack.reason_code);
+        }
+        if let Self::Disconnected(disconnect) = self { Some(disconnect.reason_code) } else { None }
+    }
+
     /// Whether it may be different the next time.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
@@ -187,9 +196,9 @@ pub(crate) enum Event {
         /// To acknowledge it with.
         receipt: Receipt,
     },
-    /// The flow of a message at QoS 2 that came to us has ended.
+    /// The flow of a message at `QoS` 2 that came to us has ended.
     Released,
-    /// A message of ours at QoS 1 or 2 was acknowledged or refused.
+    /// A message of ours at `QoS` 1 or 2 was acknowledged or refused.
     Completed(Completion),
     /// The answer to a SUBSCRIBE.
     Subscribed(Suback),
@@ -239,12 +248,12 @@ impl Client {
         }
     }
 
-    /// How many messages at QoS 1 and 2 are on their way to the broker.
+    /// How many messages at `QoS` 1 and 2 are on their way to the broker.
     pub(crate) fn in_flight(&self) -> usize {
         self.session.in_flight()
     }
 
-    /// How many received messages at QoS 2 still wait for the broker's PUBREL.
+    /// How many received messages at `QoS` 2 still wait for the broker's PUBREL.
     pub(crate) fn awaiting_release(&self) -> usize {
         self.session.awaiting_release()
     }
@@ -274,7 +283,7 @@ impl Client {
     }
 
     /// Sends a message. A topic alias in it is used once the broker has been told the topic. `number` comes back in
-    /// [`Event::Completed`]. Without a connection a message at QoS 0 is lost.
+    /// [`Event::Completed`]. Without a connection a message at `QoS` 0 is lost.
     pub(crate) fn publish(&mut self, number: u64, publish: Publish) {
         let publish = match publish.qos {
             QoS::AtMostOnce => publish,
@@ -392,11 +401,11 @@ impl Client {
         self.connections += 1;
         self.aliases.clear();
         self.events.push_back(Event::Connected { session_present });
-        let (packets, completions) = self.session.resume(session_present);
-        for packet in packets {
-            let packet = match packet {
-                Packet::Publish(publish) => Packet::Publish(Box::new(self.alias(*publish))),
-                other => other,
+        let (again, completions) = self.session.resume(session_present);
+        for flow in again {
+            let packet = match flow {
+                Again::Publish(publish) => Packet::Publish(Box::new(self.alias(publish))),
+                Again::Release(ack) => Packet::Pubrel(ack),
             };
             self.send(&packet);
         }

@@ -1,14 +1,14 @@
-//! What the client owes and is owed at QoS 1 and 2. It outlives a connection and knows none.
+//! What the client owes and is owed at `QoS` 1 and 2. It outlives a connection and knows none.
 //!
 //! ```text
-//! outbound   QoS 1   PUBLISH -> waits for PUBACK  -> done
-//!            QoS 2   PUBLISH -> waits for PUBREC  -> PUBREL -> waits for PUBCOMP -> done
-//! inbound    QoS 2   PUBLISH -> delivered -> acknowledged by the application: PUBREC -> PUBREL: PUBCOMP -> forgotten
+//! outbound   `QoS` 1   PUBLISH -> waits for PUBACK  -> done
+//!            `QoS` 2   PUBLISH -> waits for PUBREC  -> PUBREL -> waits for PUBCOMP -> done
+//! inbound    `QoS` 2   PUBLISH -> delivered -> acknowledged by the application: PUBREC -> PUBREL: PUBCOMP -> forgotten
 //! ```
 //!
 //! - Packet ids are shared by PUBLISH, SUBSCRIBE and UNSUBSCRIBE; one in use is not given again [MQTT-2.2.1-3].
 //! - What a new connection has to send again comes in the order in which it was first sent [MQTT-4.6.0-1].
-//! - A message at QoS 2 is delivered to the application once, as long as the session lives on the broker.
+//! - A message at `QoS` 2 is delivered to the application once, as long as the session lives on the broker.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -41,7 +41,7 @@ struct Outbound {
 #[derive(Debug)]
 enum Step {
     /// Sent; waits for PUBACK or PUBREC.
-    Published(Publish),
+    Published(Box<Publish>),
     /// Received by the broker; waits for PUBCOMP.
     Released,
 }
@@ -57,9 +57,9 @@ enum Inbound {
 /// A message that the application has to acknowledge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receipt {
-    /// QoS 0: nothing to do.
+    /// `QoS` 0: nothing to do.
     None,
-    /// QoS 1: the acknowledgement is good on the connection that brought the message only, since the broker sends
+    /// `QoS` 1: the acknowledgement is good on the connection that brought the message only, since the broker sends
     /// it again on the next one.
     Once {
         /// The packet id.
@@ -67,7 +67,7 @@ pub(crate) enum Receipt {
         /// The connection.
         connection: u64,
     },
-    /// QoS 2: good as long as the session knows this delivery.
+    /// `QoS` 2: good as long as the session knows this delivery.
     Exactly {
         /// The packet id.
         packet_id: PacketId,
@@ -87,6 +87,15 @@ pub(crate) struct Completion {
     pub(crate) reason_string: Option<String>,
 }
 
+/// What a new connection has to send again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// A PUBLISH.
+    Publish(Publish),
+    /// A PUBREL.
+    Release(Ack),
+}
+
 /// What an acknowledgement of the broker's leads to.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -102,11 +111,11 @@ impl Session {
         self.outbound.len()
     }
 
-    /// Takes a message at QoS 1 or 2 into the flow and returns it with its packet id; `None` if all ids are in use.
+    /// Takes a message at `QoS` 1 or 2 into the flow and returns it with its packet id; `None` if all ids are in use.
     pub(super) fn publish(&mut self, number: u64, mut publish: Publish) -> Option<Publish> {
         let packet_id = self.next_id()?;
         publish.packet_id = Some(packet_id);
-        let step = Step::Published(publish.clone());
+        let step = Step::Published(Box::new(publish.clone()));
         self.outbound.push_back(Outbound { packet_id, number, step });
         Some(publish)
     }
@@ -127,7 +136,7 @@ impl Session {
     ///
     /// If the broker has forgotten the session, messages that it did not yet take over are sent as new ones. Those
     /// that it did (PUBREC) are its own since then [MQTT-4.3.3-8].
-    pub(super) fn resume(&mut self, session_present: bool) -> (Vec<Packet>, Vec<Completion>) {
+    pub(super) fn resume(&mut self, session_present: bool) -> (Vec<Again>, Vec<Completion>) {
         self.requests.clear();
         let mut completions = Vec::new();
         if !session_present {
@@ -186,7 +195,7 @@ impl Session {
         }
     }
 
-    /// How many messages at QoS 2 were acknowledged and wait for their PUBREL.
+    /// How many messages at `QoS` 2 were acknowledged and wait for their PUBREL.
     pub(super) fn awaiting_release(&self) -> usize {
         self.inbound.values().filter(|inbound| **inbound == Inbound::Received).count()
     }
@@ -260,12 +269,12 @@ impl Outbound {
         Completion { number: self.number, reason_code, reason_string: None }
     }
 
-    fn again(&self, session_present: bool) -> Packet {
+    fn again(&self, session_present: bool) -> Again {
         match &self.step {
             Step::Published(publish) => {
-                Packet::Publish(Box::new(Publish { dup: session_present, ..publish.clone() }))
+                Again::Publish(Publish { dup: session_present, ..Publish::clone(publish) })
             }
-            Step::Released => Packet::Pubrel(success(self.packet_id)),
+            Step::Released => Again::Release(success(self.packet_id)),
         }
     }
 }
@@ -330,8 +339,8 @@ mod tests {
         session.handle_pubrec(&ack(id(1), ReasonCode::Success));
         let (packets, completions) = session.resume(true);
         assert!(completions.is_empty());
-        assert_eq!(packets[0], Packet::Pubrel(success(id(1))));
-        assert!(matches!(&packets[1], Packet::Publish(publish)
+        assert_eq!(packets[0], Again::Release(success(id(1))));
+        assert!(matches!(&packets[1], Again::Publish(publish)
             if publish.dup && publish.packet_id == Some(id(2))));
     }
 
@@ -344,7 +353,7 @@ mod tests {
         let (packets, completions) = session.resume(false);
         assert_eq!(completions[0].number, 1);
         assert_eq!(packets.len(), 1);
-        assert!(matches!(&packets[0], Packet::Publish(publish) if !publish.dup));
+        assert!(matches!(&packets[0], Again::Publish(publish) if !publish.dup));
     }
 
     #[test]

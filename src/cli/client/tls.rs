@@ -31,14 +31,23 @@ use super::transport::Stream;
 pub(crate) struct TlsOptions {
     /// Certificates of the authorities that are trusted.
     pub(crate) authorities: Vec<u8>,
-    /// Our own certificate chain and its key.
-    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// What we show of ourselves.
+    pub(crate) identity: Option<TlsIdentity>,
     /// Accept a certificate that is valid for another host name.
     pub(crate) any_host_name: bool,
     /// Only this version.
     pub(crate) version: Option<&'static SupportedProtocolVersion>,
     /// The application protocol to ask for.
     pub(crate) alpn: Option<String>,
+}
+
+/// Our own certificate, PEM.
+#[derive(Debug)]
+pub(crate) struct TlsIdentity {
+    /// The chain, our own certificate first.
+    pub(crate) chain: Vec<u8>,
+    /// Its private key.
+    pub(crate) key: Vec<u8>,
 }
 
 /// Why TLS could not be set up.
@@ -84,9 +93,9 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let mut config = match &options.identity {
-            Some((certificates, key)) => {
-                let key = PrivateKeyDer::from_pem_slice(key).map_err(TlsError::Key)?;
-                builder.with_client_auth_cert(chain(certificates)?, key)?
+            Some(identity) => {
+                let key = PrivateKeyDer::from_pem_slice(&identity.key).map_err(TlsError::Key)?;
+                builder.with_client_auth_cert(chain(&identity.chain)?, key)?
             }
             None => builder.with_no_client_auth(),
         };

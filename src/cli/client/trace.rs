@@ -2,7 +2,9 @@
 
 use crate::mqtt::Ack;
 use crate::mqtt::Packet;
+use crate::mqtt::PacketId;
 use crate::mqtt::Publish;
+use crate::mqtt::ReasonCode;
 
 /// One line about a packet; payloads by their length only.
 pub(super) fn describe(packet: &Packet) -> String {
@@ -16,7 +18,7 @@ pub(super) fn describe(packet: &Packet) -> String {
         ),
         Packet::Connack(connack) => format!(
             "CONNACK ({}, session present {})",
-            connack.reason_code,
+            describe_code(connack.reason_code),
             u8::from(connack.session_present)
         ),
         Packet::Publish(publish) => describe_publish(publish),
@@ -32,14 +34,16 @@ pub(super) fn describe(packet: &Packet) -> String {
         }
         Packet::Suback(suback) => {
             let codes = suback.reason_codes.iter();
-            let codes: Vec<_> = codes.map(ToString::to_string).collect();
+            let codes: Vec<_> = codes.map(|code| describe_code(*code)).collect();
             format!("SUBACK (m{}, {})", suback.packet_id, codes.join(", "))
         }
         Packet::Unsubscribe(unsubscribe) => format!("UNSUBSCRIBE (m{})", unsubscribe.packet_id),
         Packet::Unsuback(unsuback) => format!("UNSUBACK (m{})", unsuback.packet_id),
         Packet::Pingreq => "PINGREQ".to_owned(),
         Packet::Pingresp => "PINGRESP".to_owned(),
-        Packet::Disconnect(disconnect) => format!("DISCONNECT ({})", disconnect.reason_code),
+        Packet::Disconnect(disconnect) => {
+            format!("DISCONNECT ({})", describe_code(disconnect.reason_code))
+        }
         Packet::Auth(auth) => format!("AUTH ({})", auth.reason_code),
     }
 }
@@ -50,12 +54,17 @@ fn describe_publish(publish: &Publish) -> String {
         u8::from(publish.dup),
         publish.qos,
         u8::from(publish.retain),
-        publish.packet_id.map_or(0, |id| id.get()),
+        publish.packet_id.map_or(0, PacketId::get),
         publish.topic.as_deref().unwrap_or_default(),
         publish.payload.len()
     )
 }
 
 fn describe_ack(name: &str, ack: &Ack) -> String {
-    format!("{name} (m{}, {})", ack.packet_id, ack.reason_code)
+    format!("{name} (m{}, {})", ack.packet_id, describe_code(ack.reason_code))
+}
+
+/// The code by its number, and in words if it is a failure.
+fn describe_code(code: ReasonCode) -> String {
+    if code.is_error() { code.to_string() } else { code.as_u8().to_string() }
 }

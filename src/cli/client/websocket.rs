@@ -102,10 +102,7 @@ impl AsyncWrite for WebSocketBytes {
 }
 
 fn io_error(error: Error) -> io::Error {
-    match error {
-        Error::Io(error) => error,
-        other => io::Error::other(other),
-    }
+    if let Error::Io(error) = error { error } else { io::Error::other(error) }
 }
 
 fn websocket_error(error: Error) -> ClientError {

@@ -45,23 +45,21 @@ pub(super) fn print_verbatim(
 /// Everything up to the value of the payload.
 fn print_head(message: Printed<'_>, now: Moment, output: &mut BytesMut) {
     let publish = message.publish;
-    let mut head = format!(
-        "{{\"tst\":\"{}\",\"topic\":{},\"qos\":{},\"retain\":{},\"payloadlen\":{}",
-        now.iso_micros(),
-        string(message.topic),
-        publish.qos.as_u8(),
-        u8::from(publish.retain),
-        publish.payload.len()
-    );
+    let mut parts = vec![
+        format!("\"tst\":\"{}\"", now.iso_micros()),
+        format!("\"topic\":{}", string(message.topic)),
+        format!("\"qos\":{}", publish.qos.as_u8()),
+        format!("\"retain\":{}", u8::from(publish.retain)),
+        format!("\"payloadlen\":{}", publish.payload.len()),
+    ];
     if let Some(packet_id) = publish.packet_id {
-        head.push_str(&format!(",\"mid\":{}", packet_id.get()));
+        parts.push(format!("\"mid\":{}", packet_id.get()));
     }
     let properties = properties(publish);
     if !properties.is_empty() {
-        head.push_str(&format!(",\"properties\":{{{}}}", properties.join(",")));
+        parts.push(format!("\"properties\":{{{}}}", properties.join(",")));
     }
-    head.push_str(",\"payload\":");
-    output.put_slice(head.as_bytes());
+    output.put_slice(format!("{{{},\"payload\":", parts.join(",")).as_bytes());
 }
 
 fn properties(publish: &Publish) -> Vec<String> {

@@ -10,6 +10,7 @@ use super::NotJson;
 use super::Printed;
 use super::json;
 use crate::cli::moment::Moment;
+use crate::mqtt::PacketId;
 use crate::mqtt::Publish;
 
 /// The widest field, in characters.
@@ -240,7 +241,7 @@ impl Field {
             Self::PayloadFormat => number_text(properties.payload_format_indicator.map(u8::from)),
             Self::IsoTime => now.iso().into(),
             Self::Length => publish.payload.len().to_string().into(),
-            Self::PacketId => publish.packet_id.map_or(0, |id| id.get()).to_string().into(),
+            Self::PacketId => publish.packet_id.map_or(0, PacketId::get).to_string().into(),
             Self::UserProperties => user_properties(publish).into(),
             Self::Payload => publish.payload.to_vec(),
             Self::QoS => publish.qos.as_u8().to_string().into(),

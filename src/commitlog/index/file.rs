@@ -22,6 +22,10 @@ pub(in crate::commitlog) const HEADER_BYTES: usize = 96;
 const VERSION: u32 = 1;
 const BATCH_BYTES: usize = 32;
 const DAMAGE_BYTES: usize = 40;
+/// One record of so many is enough to read them all one after the other.
+const DENSE_FRACTION: u64 = 16;
+/// So few records are looked up in any case.
+const DENSE_RECORDS: u64 = 16;
 
 /// What the header of an index says of its segment: all that opening a log needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,22 +238,17 @@ impl FileIndex {
         self.dictionary.len() + self.batches.len() * size_of::<BatchEntry>()
     }
 
-    /// The ordinals in `from..to` whose key matches, ascending. Every key is asked once.
+    /// The ordinals in `from..to` whose key matches, ascending; `None` if so many records match that reading
+    /// them one after the other is cheaper than looking them up. Every key is asked once at most.
     pub(in crate::commitlog) fn select(
         &self,
         from: u32,
         to: u32,
         matcher: &dyn KeyMatcher,
-    ) -> Vec<u32> {
+    ) -> Option<Vec<u32>> {
+        let lists = self.lists(matcher)?;
         let mut found = Vec::new();
-        let mut lists = 0;
-        let mut rest = self.dictionary.as_ref();
-        for _ in 0..self.summary.keys {
-            let Some((key, mut list)) = take_key(&mut rest) else { break };
-            if !matcher.matches(key) {
-                continue;
-            }
-            let before = found.len();
+        for mut list in lists.iter().copied() {
             let mut ordinal = 0_u32;
             while let Some(step) = varint::take(&mut list) {
                 ordinal = ordinal.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
@@ -260,23 +259,37 @@ impl FileIndex {
                     found.push(ordinal);
                 }
             }
-            lists += usize::from(found.len() > before);
         }
-        if lists > 1 {
+        if lists.len() > 1 {
             found.sort_unstable();
         }
-        found
+        Some(found)
+    }
+
+    /// The posting lists of the keys that match, unless they hold too many records.
+    fn lists(&self, matcher: &dyn KeyMatcher) -> Option<Vec<&[u8]>> {
+        let mut left = (self.summary.records / DENSE_FRACTION).max(DENSE_RECORDS);
+        let mut lists = Vec::new();
+        let mut rest = self.dictionary.as_ref();
+        for _ in 0..self.summary.keys {
+            let Some((key, count, list)) = take_key(&mut rest) else { break };
+            if matcher.matches(key) {
+                left = left.checked_sub(count)?;
+                lists.push(list);
+            }
+        }
+        Some(lists)
     }
 }
 
-/// Takes a key and its posting list off the front of a dictionary.
-fn take_key<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+/// Takes a key, the number of its records and its posting list off the front of a dictionary.
+fn take_key<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], u64, &'a [u8])> {
     let len = varint::take_len(rest)?;
     let (key, after) = rest.split_at_checked(len)?;
     *rest = after;
-    varint::take(rest)?;
+    let count = varint::take(rest)?;
     let len = varint::take_len(rest)?;
     let (list, after) = rest.split_at_checked(len)?;
     *rest = after;
-    Some((key, list))
+    Some((key, count, list))
 }

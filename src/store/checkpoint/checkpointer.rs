@@ -18,6 +18,9 @@ use crate::store::checkpoint::SavedRow;
 use crate::store::checkpoint::layout;
 use crate::store::checkpoint::layout::Meta;
 
+/// Gets every row of a checkpoint; `None` stands for one that can't be read.
+pub(in crate::store) type LoadVisitor<'a> = dyn FnMut(Option<(RowKey, &[u8])>) + 'a;
+
 /// The one user of the [`StateStore`]. Lives in a thread of its own, or inline.
 pub struct Checkpointer {
     store: Box<dyn StateStore>,
@@ -25,11 +28,13 @@ pub struct Checkpointer {
     long: BTreeMap<Vec<u8>, u32>,
     /// How many staged changes may be in the store.
     staged: u32,
+    /// Whether the last checkpoint failed somewhere on its way.
+    interrupted: bool,
 }
 
 impl Checkpointer {
     pub(in crate::store) fn new(store: Box<dyn StateStore>) -> Self {
-        Self { store, long: BTreeMap::new(), staged: 0 }
+        Self { store, long: BTreeMap::new(), staged: 0, interrupted: false }
     }
 
     /// Makes a checkpoint durable.
@@ -38,29 +43,29 @@ impl Checkpointer {
     /// [`StateError`]. The checkpoint before it, or none, is what a start finds then; the log has the rest.
     pub fn run(&mut self, checkpoint: &Checkpoint) -> Result<CheckpointDone, StateError> {
         if checkpoint.whole {
-            self.long.clear();
             self.store.wipe()?;
+            self.long.clear();
             self.staged = 0;
+        } else if self.interrupted {
+            self.finish_interrupted()?;
         }
+        self.interrupted = true;
         let mut changes = Vec::with_capacity(checkpoint.rows.len() + 1);
+        let mut long = Vec::new();
         for row in &checkpoint.rows {
-            self.add_row(row, &mut changes);
+            self.add_row(row, &mut changes, &mut long);
         }
         let meta =
             Meta { schema: layout::SCHEMA, offset: checkpoint.offset, mark: checkpoint.mark };
-        let current = (layout::CURRENT.to_vec(), Some(meta.encode()));
-        if changes.len() < BATCH_CHANGES_MAX {
-            changes.push(current);
-            self.store.apply(&changes)?;
-        } else if checkpoint.whole {
-            self.apply_all(&changes)?;
-            self.store.sync()?;
-            self.store.apply(&[current])?;
-        } else {
-            self.stage(&changes, meta)?;
-            self.carry_out(&changes, meta)?;
+        self.write(changes, meta, checkpoint.whole)?;
+        self.interrupted = false;
+        for (prefix, count) in long {
+            if count > 1 {
+                self.long.insert(prefix, count);
+            } else {
+                self.long.remove(&prefix);
+            }
         }
-        self.store.sync()?;
         Ok(CheckpointDone { offset: checkpoint.offset })
     }
 
@@ -78,11 +83,8 @@ impl Checkpointer {
         Ok(Some(staged))
     }
 
-    /// Hands every row to `visit`; `None` stands for one that can't be read.
-    pub(in crate::store) fn load(
-        &mut self,
-        visit: &mut dyn FnMut(Option<(RowKey, &[u8])>),
-    ) -> Result<(), StateError> {
+    /// Hands every row to `visit`.
+    pub(in crate::store) fn load(&mut self, visit: &mut LoadVisitor<'_>) -> Result<(), StateError> {
         self.long.clear();
         let mut rows = Assembly { prefix: Vec::new(), value: Vec::new(), chunks: 0, sound: true };
         let (long, staged) = (&mut self.long, &mut self.staged);
@@ -105,9 +107,36 @@ impl Checkpointer {
         Ok(self.store.get(key)?.and_then(|value| Meta::decode(&value)))
     }
 
-    fn add_row(&mut self, row: &SavedRow, changes: &mut Vec<Change>) {
+    fn write(
+        &mut self,
+        mut changes: Vec<Change>,
+        meta: Meta,
+        whole: bool,
+    ) -> Result<(), StateError> {
+        let current = (layout::CURRENT.to_vec(), Some(meta.encode()));
+        if changes.len() < BATCH_CHANGES_MAX {
+            changes.push(current);
+            self.store.apply(&changes)?;
+        } else if whole {
+            self.apply_all(&changes)?;
+            self.store.sync()?;
+            self.store.apply(&[current])?;
+        } else {
+            self.stage(&changes, meta)?;
+            self.carry_out(&changes, meta)?;
+        }
+        self.store.sync()
+    }
+
+    /// Adds the changes of a row. Until they are made, the row counts as long as it is or becomes; what it becomes goes into `long`.
+    fn add_row(
+        &mut self,
+        row: &SavedRow,
+        changes: &mut Vec<Change>,
+        long: &mut Vec<(Vec<u8>, u32)>,
+    ) {
         let (prefix, mut bytes) = layout::row_prefix(&row.key);
-        let before = self.long.remove(&prefix).unwrap_or(1);
+        let before = self.long.get(&prefix).copied().unwrap_or(1);
         let mut count = 0;
         if let Some(value) = &row.value {
             bytes.extend_from_slice(value);
@@ -117,8 +146,9 @@ impl Checkpointer {
             }
         }
         changes.extend((count..before).map(|chunk| (layout::chunk_key(&prefix, chunk), None)));
-        if count > 1 {
-            self.long.insert(prefix, count);
+        if before.max(count) > 1 {
+            self.long.insert(prefix.clone(), before.max(count));
+            long.push((prefix, count));
         }
     }
 
@@ -198,11 +228,7 @@ impl Assembly {
         self.value.extend_from_slice(chunk);
     }
 
-    fn finish(
-        &mut self,
-        long: &mut BTreeMap<Vec<u8>, u32>,
-        visit: &mut dyn FnMut(Option<(RowKey, &[u8])>),
-    ) {
+    fn finish(&mut self, long: &mut BTreeMap<Vec<u8>, u32>, visit: &mut LoadVisitor<'_>) {
         if self.chunks == 0 {
             return;
         }

@@ -85,6 +85,8 @@ pub(super) struct Checkpoints {
     running: Option<Changes>,
     /// Whether the next one has to be whole, because the state store has nothing to build on.
     pub(super) whole: bool,
+    /// What the last one failed with.
+    error: Option<StateError>,
 }
 
 impl Checkpoints {
@@ -124,14 +126,23 @@ impl Store {
                 self.checkpoints.previous = self.checkpoints.latest;
                 self.checkpoints.latest = done.offset;
                 self.checkpoints.whole = false;
+                self.checkpoints.error = None;
             }
-            Err(_) => self.changes.extend(rows),
+            Err(error) => {
+                self.changes.extend(rows);
+                self.checkpoints.error = Some(error);
+            }
         }
     }
 
     /// Everything below is in a durable checkpoint.
     pub fn checkpoint_offset(&self) -> Offset {
         self.checkpoints.latest
+    }
+
+    /// What the latest checkpoint failed with; `None` when it succeeded. While checkpoints fail, no segment is given up.
+    pub fn checkpoint_error(&self) -> Option<&StateError> {
+        self.checkpoints.error.as_ref()
     }
 
     fn snapshot(&mut self) -> Option<Checkpoint> {

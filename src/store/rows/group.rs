@@ -12,7 +12,7 @@ use crate::store::codec::Encode;
 /// The name of a shared group: members of one share name and one filter get each message once between them [MQTT-4.8.2-4].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupKey {
-    /// The ShareName.
+    /// The `ShareName`.
     pub share: Text,
     /// The topic filter behind it.
     pub filter: Text,

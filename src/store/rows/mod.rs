@@ -173,7 +173,9 @@ impl Row {
             Self::Session(_, row) => put(out, row.as_ref(), SessionRow::encode),
             Self::Progress(_, row) => put(out, Some(row), ProgressRow::encode),
             Self::Subscription(_, _, row) => put(out, row.as_ref(), SubscriptionRow::encode),
-            Self::Inbound(_, _, offset) => put(out, offset.as_ref(), inbound::encode),
+            Self::Inbound(_, _, offset) => {
+                put(out, offset.as_ref(), |offset, out| inbound::encode(*offset, out));
+            }
             Self::Assigned(_, _, row) => put(out, row.as_ref(), AssignedRow::encode),
             Self::Will(_, row) => put(out, row.as_ref(), WillRow::encode),
             Self::Group(_, row) => put(out, row.as_ref(), GroupRow::encode),
@@ -249,7 +251,7 @@ impl RowKey {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Session(client) | Self::Progress(client) | Self::Will(client) => {
-                out.put_raw(client.as_bytes())
+                out.put_raw(client.as_bytes());
             }
             Self::Subscription(client, filter) => {
                 out.put_bytes(client.as_bytes());
@@ -310,6 +312,7 @@ fn put<T>(out: &mut Vec<u8>, row: Option<&T>, encode: impl FnOnce(&T, &mut Vec<u
 }
 
 /// The reverse of [`put`]: `Some(None)` for a tombstone, `None` for bytes that are no value.
+#[expect(clippy::option_option, reason = "no row, a tombstone, a value")]
 fn take<T>(value: &[u8], decode: impl FnOnce(&mut Decoder<'_>) -> Option<T>) -> Option<Option<T>> {
     if value.is_empty() {
         return Some(None);

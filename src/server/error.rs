@@ -1,0 +1,55 @@
+//! Why a server does not start, or ends.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::listener::ListenError;
+use crate::access::AccessError;
+use crate::commitlog::StorageError;
+use crate::store::StoreError;
+
+/// Why a server does not start, or ended otherwise than asked.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The system refuses something that every server needs: a thread, random bytes, signals.
+    #[error("the system refuses {what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// Why it was refused.
+        source: io::Error,
+    },
+    /// A file can't be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The password file or the ACL file is wrong.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The data directory does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A listener does not open.
+    #[error("listener {name}: {source}")]
+    Listen {
+        /// The listener's name.
+        name: String,
+        /// Why.
+        source: ListenError,
+    },
+    /// A write or sync failed: nothing more was acknowledged, a restart recovers what was durable.
+    #[error("the store takes no more writes: {0}")]
+    Poisoned(#[source] StorageError),
+    /// A fault of the broker itself.
+    #[error("a thread of the broker panicked")]
+    Panicked,
+    /// Not everything that shutting down takes was done in time.
+    #[error("not everything was done in time; a restart recovers what was durable")]
+    Late,
+}

@@ -1,0 +1,132 @@
+//! What a start found and opened, as a person wants to read it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::listener::ListenerAddress;
+use crate::config::Config;
+use crate::config::Durability;
+use crate::store::CheckpointUse;
+use crate::store::RecoverySummary;
+
+/// What a server found, opened and promises. Its display is a few lines for the terminal, without a newline at the end.
+#[derive(Clone, Debug)]
+pub struct Startup {
+    /// What the data directory held, and how long it took to open; `None` for a core without one.
+    pub recovery: Option<(RecoverySummary, Duration)>,
+    /// Where the server listens, with the ports that it got; in the order of the configuration.
+    pub addresses: Vec<ListenerAddress>,
+    /// What should not go unseen: clients let in without a name, acknowledgements that promise little, damage.
+    pub warnings: Vec<String>,
+    directory: String,
+    durability: Durability,
+}
+
+impl Startup {
+    pub(super) fn new(
+        config: &Config,
+        recovery: Option<(RecoverySummary, Duration)>,
+        addresses: Vec<ListenerAddress>,
+    ) -> Self {
+        let mut warnings = Vec::new();
+        let open_to_all = config
+            .listeners
+            .iter()
+            .filter(|listener| listener.lets_anonymous_in() && !listener.is_loopback());
+        warnings.extend(open_to_all.map(|listener| {
+            let name = &listener.name;
+            format!("listener {name} lets everybody in who can reach it, without a user name (anonymous)")
+        }));
+        if config.data.durability != Durability::Fsync {
+            warnings.push(
+                "acknowledged messages can be lost by a power cut (data.durability)".to_owned(),
+            );
+        }
+        if let Some((recovery, _)) = &recovery {
+            warnings.extend(damage(recovery));
+        }
+        let directory = config.data.dir.display().to_string();
+        Self { recovery, addresses, warnings, directory, durability: config.data.durability }
+    }
+
+    /// Says the same to the diagnostics.
+    pub(super) fn trace(&self) {
+        for line in self.to_string().lines().filter(|line| !line.starts_with("WARNING")) {
+            tracing::info!("{line}");
+        }
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+/// Each thing that recovery found wrong.
+fn damage(recovery: &RecoverySummary) -> Vec<String> {
+    let mut found: Vec<String> = recovery
+        .log
+        .damage
+        .iter()
+        .chain(&recovery.damage)
+        .map(|damage| format!("damage: {damage}"))
+        .collect();
+    if recovery.records_unreadable > 0 {
+        found
+            .push(format!("{} records can't be read by this version", recovery.records_unreadable));
+    }
+    if let Some(name) = &recovery.moved_aside {
+        found.push(format!(
+            "the state was damaged and is rebuilt from the log; the old files are in {name}"
+        ));
+    }
+    if let Some(error) = &recovery.checkpoint_error {
+        found.push(format!("no checkpoint: {error}"));
+    }
+    found
+}
+
+impl fmt::Display for Startup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((recovery, took)) = &self.recovery {
+            write_recovery(f, &self.directory, recovery, *took)?;
+            let promise = match self.durability {
+                Durability::Fsync => "an acknowledged message is on disk (fsync)",
+                Durability::Os => "an acknowledged message is with the operating system (os)",
+                Durability::None => "an acknowledged message is in memory (none)",
+            };
+            writeln!(f, "durability: {promise}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "WARNING: {warning}")?;
+        }
+        f.write_str("listening:")?;
+        for address in &self.addresses {
+            write!(f, " {address} ({})", address.name)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_recovery(
+    f: &mut fmt::Formatter<'_>,
+    directory: &str,
+    recovery: &RecoverySummary,
+    took: Duration,
+) -> fmt::Result {
+    let log = &recovery.log;
+    if log.created {
+        return writeln!(f, "data: {directory}, new");
+    }
+    write!(f, "data: {directory}, offsets {} to {}", log.start_offset, log.next_offset)?;
+    let RecoverySummary { sessions, subscriptions, retained, records_replayed, .. } = recovery;
+    write!(f, ", {sessions} sessions, {subscriptions} subscriptions, {retained} retained")?;
+    let from = match &recovery.checkpoint {
+        CheckpointUse::Used { .. } => "after the checkpoint",
+        CheckpointUse::Rebuilt(_) => "of the whole log",
+    };
+    let millis = took.as_millis();
+    write!(f, "; {records_replayed} records {from} replayed in {millis} ms")?;
+    if let Some(torn) = &log.torn {
+        write!(f, "; cut {} unfinished bytes in {}", torn.bytes, torn.file)?;
+    }
+    writeln!(f)
+}

@@ -1,0 +1,212 @@
+//! Slow work, on threads of its own: commits, cold reads, password checks, checkpoints.
+//!
+//! A worker takes a job, does it, and takes a turn on the core with the result. What waits is bounded by who asks: at
+//! most one commit, one truncation and one checkpoint are under way, and reads and checks are bounded by the number of
+//! connections. Workers end when their queue is gone and empty; one that panics ends the server.
+
+#![expect(clippy::disallowed_types, reason = "the threads of a pool share its queue")]
+
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::Sender;
+use std::sync::mpsc::TryRecvError;
+use std::thread;
+use std::thread::JoinHandle;
+
+use super::driver::Driver;
+use super::driver::PanicGuard;
+use crate::broker::event::Event;
+use crate::broker::event::Output;
+use crate::commitlog::Durability;
+use crate::commitlog::PendingBatch;
+use crate::commitlog::ReadRequest;
+use crate::commitlog::Reader;
+use crate::commitlog::Truncation;
+use crate::commitlog::Writer;
+use crate::store::Checkpoint;
+use crate::store::Checkpointer;
+
+/// How much the writer wants to go before others, of -20 to 19.
+const WRITER_NICENESS: i32 = -15;
+/// How much password checks let others go first: a storm of logins is not to hold up messages.
+const VERIFIER_NICENESS: i32 = 5;
+/// Threads that read what is not in memory any more.
+const READERS: usize = 2;
+
+/// Where slow work is done.
+#[derive(Debug)]
+pub(super) struct Work {
+    writes: Sender<Write>,
+    reads: Sender<Read>,
+    checks: Sender<Check>,
+    checkpoints: Sender<Checkpoint>,
+}
+
+/// What the workers work with.
+pub(super) struct Tools {
+    pub(super) writer: Writer,
+    pub(super) durability: Durability,
+    pub(super) reader: Reader,
+    pub(super) checkpointer: Checkpointer,
+    /// Threads that check passwords.
+    pub(super) verifiers: usize,
+}
+
+enum Write {
+    Commit(PendingBatch),
+    Truncate(Truncation),
+}
+
+struct Read {
+    ticket: u64,
+    request: ReadRequest,
+}
+
+/// A password check, with its ticket in it.
+type Check = Box<dyn FnOnce() -> Event<'static> + Send>;
+
+impl Work {
+    /// Starts the threads and has the driver give its work to them. They end after [`Driver::dismiss`].
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(super) fn start(driver: &Arc<Driver>, tools: Tools) -> io::Result<Vec<JoinHandle<()>>> {
+        let Tools { writer, durability, reader, checkpointer, verifiers } = tools;
+        let (writes, waiting_writes) = mpsc::channel();
+        let (reads, waiting_reads) = mpsc::channel();
+        let (checks, waiting_checks) = mpsc::channel();
+        let (checkpoints, waiting_checkpoints) = mpsc::channel();
+        let mut threads = Vec::new();
+        let at = Arc::clone(driver);
+        threads.push(start(driver, "tidelog-writer", move || {
+            write_all(&at, writer, durability, &waiting_writes);
+        })?);
+        let at = Arc::clone(driver);
+        threads.push(start(driver, "tidelog-state", move || {
+            checkpoint_all(&at, checkpointer, &waiting_checkpoints);
+        })?);
+        let waiting_reads = Arc::new(Mutex::new(waiting_reads));
+        for _ in 0..READERS {
+            let (at, waiting, reader) =
+                (Arc::clone(driver), Arc::clone(&waiting_reads), reader.another());
+            let work = move || read_all(&at, reader, &waiting);
+            threads.push(start(driver, "tidelog-reader", work)?);
+        }
+        let waiting_checks = Arc::new(Mutex::new(waiting_checks));
+        for _ in 0..verifiers.max(1) {
+            let (at, waiting) = (Arc::clone(driver), Arc::clone(&waiting_checks));
+            let work = move || check_all(&at, &waiting);
+            threads.push(start(driver, "tidelog-verify", work)?);
+        }
+        driver.employ(Self { writes, reads, checks, checkpoints });
+        Ok(threads)
+    }
+
+    /// Gives a job to a worker. Never waits.
+    pub(super) fn begin(&self, output: Output) {
+        let taken = match output {
+            Output::Commit(batch) => self.writes.send(Write::Commit(batch)).is_ok(),
+            Output::Truncate(truncation) => self.writes.send(Write::Truncate(truncation)).is_ok(),
+            Output::Fetch { ticket, request } => self.reads.send(Read { ticket, request }).is_ok(),
+            Output::Verify { ticket, job } => {
+                let check = Box::new(move || Event::Verified { ticket, verdict: job.run() });
+                self.checks.send(check).is_ok()
+            }
+            Output::Checkpoint(checkpoint) => self.checkpoints.send(checkpoint).is_ok(),
+            Output::Write { .. }
+            | Output::Close { .. }
+            | Output::Pause { .. }
+            | Output::Resume { .. }
+            | Output::Poisoned(_)
+            | Output::Stopped => true,
+        };
+        if !taken {
+            tracing::error!("a worker is gone");
+        }
+    }
+}
+
+/// Starts a thread whose panic ends the server.
+fn start(
+    driver: &Arc<Driver>,
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let driver = Arc::clone(driver);
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _guard = PanicGuard(&driver);
+        work();
+    })
+}
+
+fn write_all(
+    driver: &Driver,
+    mut writer: Writer,
+    durability: Durability,
+    waiting: &Receiver<Write>,
+) {
+    let priority = if set_niceness(WRITER_NICENESS) { "raised" } else { "ordinary" };
+    tracing::info!(priority, "the thread that syncs the log");
+    while let Some(write) = next_write(&mut writer, waiting) {
+        match write {
+            Write::Commit(batch) => {
+                driver.turn([Event::Committed(writer.commit(&batch, durability))]);
+            }
+            Write::Truncate(truncation) => {
+                driver.turn([Event::Truncated(writer.truncate(&truncation))]);
+            }
+        }
+    }
+}
+
+/// The next write. Until it comes the log is looked after.
+fn next_write(writer: &mut Writer, waiting: &Receiver<Write>) -> Option<Write> {
+    loop {
+        match waiting.try_recv() {
+            Ok(write) => return Some(write),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => {}
+        }
+        match writer.maintain() {
+            Ok(true) => {}
+            Ok(false) => return waiting.recv().ok(),
+            Err(error) => {
+                tracing::warn!(%error, "the log was not looked after");
+                return waiting.recv().ok();
+            }
+        }
+    }
+}
+
+fn checkpoint_all(driver: &Driver, mut checkpointer: Checkpointer, waiting: &Receiver<Checkpoint>) {
+    while let Ok(checkpoint) = waiting.recv() {
+        driver.turn([Event::Checkpointed(checkpointer.run(&checkpoint))]);
+    }
+}
+
+fn read_all(driver: &Driver, mut reader: Reader, waiting: &Mutex<Receiver<Read>>) {
+    while let Some(Read { ticket, request }) = next(waiting) {
+        driver.turn([Event::Fetched { ticket, result: reader.read(&request) }]);
+    }
+}
+
+fn check_all(driver: &Driver, waiting: &Mutex<Receiver<Check>>) {
+    set_niceness(VERIFIER_NICENESS);
+    while let Some(check) = next(waiting) {
+        driver.turn([check()]);
+    }
+}
+
+/// The next job of a pool: one of its threads waits for it, the others for that one.
+fn next<J>(waiting: &Mutex<Receiver<J>>) -> Option<J> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// Sets how much this thread lets others go first. Returns whether it may.
+fn set_niceness(niceness: i32) -> bool {
+    rustix::process::setpriority_process(None, niceness).is_ok()
+}
