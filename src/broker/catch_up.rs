@@ -131,7 +131,7 @@ impl Broker {
     }
 
     /// The next assignment that had no turn.
-    fn next_assigned(&self, client_id: &ClientId, behind: &Behind) -> Option<AssignedKey> {
+    pub(super) fn next_assigned(&self, client_id: &ClientId, behind: &Behind) -> Option<AssignedKey> {
         let session = self.store.state().session(client_id)?;
         // Not from `next`: where nothing matched, reading has passed places at which assignments stand.
         let from = behind.last_assigned.map_or(Bound::Included((behind.start, 0)), Bound::Excluded);
