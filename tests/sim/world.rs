@@ -287,6 +287,9 @@ impl World {
     fn begin(&mut self, work: Work) {
         let longest = if matches!(work, Work::Commit(_)) { self.plan.commit } else { self.plan.work };
         let delay = self.chance.delay(50, longest);
+        if let Work::Fetch(ticket, request) = &work {
+            self.trace.line(self.now, format_args!("fetch {ticket}: {request:?}"));
+        }
         self.next_work += 1;
         self.work.insert(self.next_work, work);
         self.after(delay, Happening::Done(self.life, self.next_work));
@@ -299,6 +302,9 @@ impl World {
         let (Some(work), Some(engine)) = (self.work.remove(&number), &mut self.engine) else { return };
         let committed = matches!(work, Work::Commit(_));
         let event = engine.run(work);
+        if let Event::Fetched { ticket, result } = &event {
+            self.trace.line(self.now, format_args!("fetched {ticket}: {result:?}"));
+        }
         if committed && self.chance.percent(20) {
             engine.maintain();
         }
