@@ -366,6 +366,7 @@ impl World {
     }
 
     fn set_paused(&mut self, number: u64, paused: bool) {
+        self.trace.line(self.now, format_args!("connection {number} paused: {paused}"));
         if let Some(link) = self.links.get_mut(&number) {
             link.paused = paused;
             if !paused {
