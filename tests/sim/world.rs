@@ -477,7 +477,7 @@ impl World {
             return;
         }
         link.server_closed = true;
-        let read_all = link.read_all();
+        let read_all = link.read_all() && !self.full;
         self.fact(Fact::ServerClosed { connection: number, read_all });
         let delay = self.chance.delay(0, 20 * MILLI);
         self.after(delay, Happening::Gone(number));
@@ -491,7 +491,7 @@ impl World {
         }
         link.over = true;
         let known = std::mem::replace(&mut link.server_closed, true);
-        let read_all = link.read_all();
+        let read_all = link.read_all() && !self.full;
         self.event(Event::Closed { connection: ConnectionId(number) });
         if !known {
             self.fact(Fact::ServerClosed { connection: number, read_all });
