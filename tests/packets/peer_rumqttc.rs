@@ -11,22 +11,11 @@ use tidelog::mqtt::QoS;
 use tidelog::mqtt::Subscribe;
 
 use crate::check;
-use crate::generate;
+use crate::exchange;
 use crate::generate::Generator;
 
 const ROUNDS: u64 = 400;
 const SIZE_MAX: usize = 1 << 20;
-
-/// What rumqttc can't carry in any version.
-fn is_unsound(packet: &Packet) -> bool {
-    let Packet::Connect(connect) = packet else { return false };
-    // Its passwords are strings, and an empty or lone user name or password is an absent login to it.
-    connect.user_name.as_ref().is_none_or(|name| name.is_empty()) != connect.password.is_none()
-        || connect.user_name.as_ref().is_some_and(|name| name.is_empty())
-        || connect.password.as_ref().is_some_and(|password| {
-            password.is_empty() || std::str::from_utf8(password).is_err() || password.contains(&0)
-        })
-}
 
 /// What rumqttc can't carry in version 5.
 fn is_unsound_in_5(packet: &Packet) -> bool {
@@ -37,61 +26,29 @@ fn is_unsound_in_5(packet: &Packet) -> bool {
         Packet::Subscribe(subscribe) => subscribe.subscription_id.is_some(),
         // It can't read 0x8C, which only section 2.4 lists for DISCONNECT.
         Packet::Disconnect(disconnect) => disconnect.reason_code.as_u8() == 0x8C,
-        _ => is_unsound(packet),
+        _ => exchange::has_odd_login(packet),
     }
-}
-
-fn decode(packet: &Packet, version: ProtocolVersion, from_client: bool, bytes: &[u8]) -> Packet {
-    let mut decoder = match (from_client, packet) {
-        (true, Packet::Connect(_)) => check::fresh_server(),
-        (true, _) => check::server(version),
-        (false, _) => check::client(version),
-    };
-    let (decoded, length) = check::check(&mut decoder, bytes).unwrap().unwrap();
-    assert_eq!(length, bytes.len(), "{packet:?} {bytes:02x?}");
-    decoded
-}
-
-/// Sends generated packets through the peer, and gives how many it could carry.
-fn exchange(
-    version: ProtocolVersion,
-    unsound: fn(&Packet) -> bool,
-    through: fn(&Packet, BytesMut) -> BytesMut,
-) -> usize {
-    let mut carried = 0;
-    for (from_client, types) in
-        [(true, generate::from_client(version)), (false, generate::from_server(version))]
-    {
-        for packet_type in types {
-            for seed in 0..ROUNDS {
-                let packet = Generator::new(version, seed).packet(packet_type);
-                if unsound(&packet) {
-                    continue;
-                }
-                let bytes = through(&packet, check::encode(&packet, version));
-                assert_eq!(decode(&packet, version, from_client, &bytes), packet, "seed {seed}");
-                carried += 1;
-            }
-        }
-    }
-    carried
 }
 
 #[test]
 fn packets_of_3_1_1_survive_rumqttc() {
-    let carried = exchange(ProtocolVersion::V3_1_1, is_unsound, |packet, mut bytes| {
-        let read = v4::Packet::read(&mut bytes, SIZE_MAX)
-            .unwrap_or_else(|error| panic!("{error:?} {packet:?}"));
-        let mut out = BytesMut::new();
-        read.write(&mut out, SIZE_MAX).unwrap();
-        out
-    });
+    let carried = exchange::exchange(
+        ProtocolVersion::V3_1_1,
+        exchange::has_odd_login,
+        |packet, mut bytes| {
+            let read = v4::Packet::read(&mut bytes, SIZE_MAX)
+                .unwrap_or_else(|error| panic!("{error:?} {packet:?}"));
+            let mut out = BytesMut::new();
+            read.write(&mut out, SIZE_MAX).unwrap();
+            out
+        },
+    );
     assert!(carried > 5_000, "{carried}");
 }
 
 #[test]
 fn packets_of_5_survive_rumqttc() {
-    let carried = exchange(ProtocolVersion::V5, is_unsound_in_5, |packet, mut bytes| {
+    let carried = exchange::exchange(ProtocolVersion::V5, is_unsound_in_5, |packet, mut bytes| {
         let read = v5::Packet::read(&mut bytes, None)
             .unwrap_or_else(|error| panic!("{error:?} {packet:?}"));
         compare(packet, &read);
@@ -121,7 +78,7 @@ fn a_delivery_with_one_subscription_id_survives_rumqttc() {
         let read = v5::Packet::read(&mut bytes, None).unwrap();
         let mut out = BytesMut::new();
         read.write(&mut out, None).unwrap();
-        assert_eq!(decode(&packet, version, false, &out), packet, "seed {seed}");
+        assert_eq!(exchange::decode(&packet, version, false, &out), packet, "seed {seed}");
         carried += 1;
     }
     assert_eq!(carried, ROUNDS);
@@ -154,10 +111,10 @@ fn compare_connack(ours: &Connack, theirs: &v5::ConnAck) {
         return;
     };
     assert_eq!(ours.session_expiry_interval, properties.session_expiry_interval);
-    assert_eq!(ours.receive_maximum.map(|number| number.get()), properties.receive_max);
+    assert_eq!(ours.receive_maximum.map(std::num::NonZero::get), properties.receive_max);
     assert_eq!(ours.maximum_qos.map(QoS::as_u8), properties.max_qos);
     assert_eq!(ours.retain_available.map(u8::from), properties.retain_available);
-    assert_eq!(ours.maximum_packet_size.map(|number| number.get()), properties.max_packet_size);
+    assert_eq!(ours.maximum_packet_size.map(std::num::NonZero::get), properties.max_packet_size);
     assert_eq!(
         ours.assigned_client_id.as_deref(),
         properties.assigned_client_identifier.as_deref()
