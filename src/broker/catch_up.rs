@@ -133,7 +133,8 @@ impl Broker {
     /// The next assignment that had no turn.
     fn next_assigned(&self, client_id: &ClientId, behind: &Behind) -> Option<AssignedKey> {
         let session = self.store.state().session(client_id)?;
-        let from = behind.last_assigned.map_or(Bound::Included((behind.next, 0)), Bound::Excluded);
+        // Not from `next`: where nothing matched, reading has passed places at which assignments stand.
+        let from = behind.last_assigned.map_or(Bound::Included((behind.start, 0)), Bound::Excluded);
         session.assigned.range((from, Bound::Unbounded)).next().map(|(key, _)| *key)
     }
 

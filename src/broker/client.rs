@@ -142,6 +142,8 @@ pub(super) enum Mode {
 pub(super) struct Behind {
     /// Every message below had its turn.
     pub(super) next: Offset,
+    /// Where it began: assignments at places below had their turn.
+    pub(super) start: Offset,
     /// The last assignment that had its turn.
     pub(super) last_assigned: Option<AssignedKey>,
     /// Messages published at QoS 0 below were handed on when they came, or are not for this connection.
@@ -169,6 +171,7 @@ impl Behind {
     pub(super) fn at(next: Offset, qos0_from: Offset) -> Box<Self> {
         Box::new(Self {
             next,
+            start: next,
             last_assigned: None,
             qos0_from,
             chunk: VecDeque::new(),

@@ -86,6 +86,8 @@ pub(crate) struct Client {
     pub(crate) link: u64,
     /// A clean start of which no answer came: until one does, every CONNECT has to be one.
     clean_unanswered: bool,
+    /// The session that it has now outlives its connection.
+    keeps_session: bool,
     decoder: Decoder,
     input: BytesMut,
     pub(super) outgoing: VecDeque<Outgoing>,
@@ -111,6 +113,7 @@ impl Client {
             phase: Phase::Offline,
             link: 0,
             clean_unanswered: false,
+            keeps_session: false,
             decoder,
             input: BytesMut::new(),
             outgoing: VecDeque::new(),
@@ -246,7 +249,10 @@ impl Client {
         self.alias_limit = if self.persona.aliases { connack.topic_alias_maximum.unwrap_or(0) } else { 0 };
         let told = (self.persona.version != ProtocolVersion::V3_1).then_some(connack.session_present);
         effects.facts.push(Fact::Connected { connection: self.link, session_present: told });
-        if !told.unwrap_or(!started_clean) {
+        // MQTT 3.1 does not tell whether there was a session: only the client knows.
+        let resumed = told.unwrap_or(self.keeps_session && !started_clean);
+        self.keeps_session = self.persona.version.is_v5() || !started_clean;
+        if !resumed {
             self.outgoing.clear();
             self.received.clear();
             self.filters.clear();

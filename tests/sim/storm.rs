@@ -260,6 +260,11 @@ impl World {
         if self.calm {
             return;
         }
+        let delay = self.chance.delay(100 * MILLI, 2 * self.plan.disk_fault.max(2 * SECOND));
+        self.after(delay, Happening::Fault);
+        if self.engine.is_none() {
+            return;
+        }
         if self.plan.fills {
             self.note_full();
             let room = self.chance.below(2_000);
@@ -271,7 +276,5 @@ impl World {
             let after = self.chance.below(4);
             self.disk.inject(Injection { operation, after, failure: Failure::Io, sticky: false });
         }
-        let delay = self.chance.delay(100 * MILLI, 2 * self.plan.disk_fault.max(2 * SECOND));
-        self.after(delay, Happening::Fault);
     }
 }

@@ -53,14 +53,16 @@ impl Checker {
         if delivery.retain && !known.sent.retain {
             return Err(format!("{} arrived with RETAIN and was sent without", known.sent));
         }
-        let run = is_retained_run(session, known, delivery);
+        let permitted = check_permitted(session, known, delivery, self.seq);
+        // A copy with RETAIN is the answer to a SUBSCRIBE, unless a subscription asks for the flag to be kept.
+        let run = delivery.retain && (permitted.is_err() || !session.keeps_retain(&delivery.topic));
         if run {
             check_run(session, delivery)?;
             if let Some(over) = self.retained.is_stale(&delivery.topic, number, last_subscribe(session, delivery, self.seq)) {
                 return Err(format!("{} arrived as retained, and {over} had replaced it", known.sent));
             }
         } else {
-            check_permitted(session, known, delivery, self.seq)?;
+            permitted?;
         }
         check_expiry(known, delivery)?;
         if !fresh {
@@ -82,12 +84,6 @@ impl Checker {
         }
         if known.sent.is_will { self.wills.arrived(number, delivery.sent_at) } else { Ok(()) }
     }
-}
-
-/// Whether this copy was sent because of a SUBSCRIBE: RETAIN is set, and no subscription asks for it to be kept.
-fn is_retained_run(session: &Session, known: &Known, delivery: &Delivery) -> bool {
-    let keeps = |span: &&Span| span.asked.retain_as_published && span.matches(&delivery.topic);
-    delivery.retain && known.sent.retain && !session.spans.iter().any(|span| keeps(&span))
 }
 
 fn check_run(session: &Session, delivery: &Delivery) -> Result<(), String> {

@@ -121,6 +121,12 @@ impl Checker {
     /// answered everything, and the auditor has read what is retained.
     pub(crate) fn finish(&mut self) {
         let mut found = Vec::new();
+        for client in self.clients.values_mut() {
+            let online = client.online;
+            if let Some(session) = &mut client.session {
+                session.online = online;
+            }
+        }
         for client in self.clients.values() {
             if let Some(session) = client.session.as_ref().filter(|_| client.online) {
                 self.check_complete(session, &mut found);

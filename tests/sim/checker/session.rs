@@ -74,6 +74,8 @@ pub(super) struct Session {
     pub(super) client: String,
     pub(super) began: Seq,
     pub(super) ended: Option<Seq>,
+    /// Its client is connected at the end of the history.
+    pub(super) online: bool,
     pub(super) spans: Vec<Span>,
     arrivals: BTreeMap<u64, Arrivals>,
     in_flight: BTreeMap<u16, InFlight>,
@@ -88,6 +90,7 @@ impl Session {
             client: client.to_owned(),
             began,
             ended: None,
+            online: false,
             spans: Vec::new(),
             arrivals: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -197,6 +200,11 @@ impl Session {
     /// Whether a shared subscription of this session may bring it the topic.
     pub(super) fn is_shared(&self, topic: &str) -> bool {
         self.spans.iter().any(|span| span.share().is_some() && span.matches(topic))
+    }
+
+    /// Whether a subscription asks for RETAIN as it was published.
+    pub(super) fn keeps_retain(&self, topic: &str) -> bool {
+        self.spans.iter().any(|span| span.asked.retain_as_published && span.matches(topic))
     }
 
     /// Whether nothing but shared subscriptions may bring it the topic.

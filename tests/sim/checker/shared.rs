@@ -47,13 +47,14 @@ fn check_message(group: &str, members: &[Member<'_>], known: &Known, found: &mut
         return;
     }
     let stays = |(session, span): &&Member<'_>| {
-        session.ended.is_none()
+        session.online
             && span.ending.is_none()
             && span.granted.is_some_and(|(granted, qos)| granted < known.first && qos > 0)
     };
     // What went to a member that has left since may be lost with it at QoS 2 [MQTT-4.8.2-5].
     let left = |(session, span): &&Member<'_>| {
-        session.ended.is_some_and(|ended| ended > known.first) || span.ending.is_some_and(|ending| ending > known.first)
+        let ended = session.ended.is_some_and(|ended| ended > known.first) || (session.ended.is_none() && !session.online);
+        ended || span.ending.is_some_and(|ending| ending > known.first)
     };
     let may_be_lost = members.iter().any(|member| left(&member) || member.1.asked.qos == 0);
     if members.iter().any(|member| stays(&member))

@@ -169,7 +169,7 @@ impl Wills {
                 Fate::Due(by) if by + SLACK < now && !arrived => {
                     let witness = sessions.iter().find(|session| {
                         let own = session.client == will.client;
-                        session.ended.is_none() && known.sent.qos > 0 && session.surely_covers(&known.sent.topic, own, known.first, Seq::MAX - 1)
+                        session.online && known.sent.qos > 0 && session.surely_covers(&known.sent.topic, own, known.first, Seq::MAX - 1)
                     });
                     if let Some(witness) = witness {
                         found.push(format!("{} was due and never reached {}: {will:?}", known.sent, witness.client));
