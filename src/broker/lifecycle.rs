@@ -78,7 +78,8 @@ impl Broker {
     ) {
         let client_id = identity.client_id;
         self.take_over(&client_id, connect.clean_start);
-        let ended = if connect.clean_start { self.end_old_session(&client_id) } else { Offset::ZERO };
+        let ended =
+            if connect.clean_start { self.end_old_session(&client_id) } else { Offset::ZERO };
         let limits = Limits::negotiate(connect, &self.options.session);
         let session_present =
             self.store.state().session(&client_id).is_some_and(|session| session.session.is_some());
@@ -182,6 +183,8 @@ impl Broker {
             },
             assigned_numbers: std::collections::BTreeMap::new(),
             assigned_after: next_offset,
+            last_assigned: None,
+            next_counter: session.map_or(0, |session| session.assigned_next),
             assigned_waiting,
             to_release: Vec::new(),
             progress: ProgressState::Clean,

@@ -72,10 +72,12 @@ impl Broker {
     /// Writes a client's progress row; returns the offset that has to be durable for it to hold.
     /// `staying`: the connection goes on, so numbers are reserved ahead.
     pub(super) fn put_progress(&mut self, client: ClientRef, staying: bool) -> Offset {
-        let walked = self.walked(client);
+        let routed = self.routed;
         let Some(known) = self.clients.get_mut(client.index()) else { return Offset::ZERO };
         let settled = settled_assignments(known);
-        let row = progress_row(known, walked, staying);
+        let ahead = self.clients.get(client.index()).and_then(|known| self.next_assigned(known));
+        let Some(known) = self.clients.get_mut(client.index()) else { return Offset::ZERO };
+        let row = progress_row(known, routed, ahead.map(|(place, _)| place), staying);
         let limit = row.sent_limit;
         let position = row.position;
         known.progress = ProgressState::Clean;
@@ -98,16 +100,6 @@ impl Broker {
         after
     }
 
-    /// The place in its stream below which everything has had its turn. Reading may be ahead of it: an assignment or a run of retained
-    /// messages may still wait at a place where nothing else matched.
-    fn walked(&self, client: ClientRef) -> Offset {
-        let Some(known) = self.clients.get(client.index()) else { return self.routed };
-        let Mode::Behind(behind) = &known.mode else { return self.routed };
-        let assigned = self.next_assigned(&known.id, behind).map(|(place, _)| place);
-        let run = known.runs.front().map(|run| run.place);
-        assigned.into_iter().chain(run).fold(behind.next, Offset::min)
-    }
-
     /// Whether a session's rows are in the log.
     pub(super) fn is_recorded(&self, client_id: &crate::mqtt::ClientId) -> bool {
         self.store.state().session(client_id).is_some_and(|session| session.recorded)
@@ -120,7 +112,18 @@ fn settled_assignments(client: &mut Client) -> Vec<(Offset, u64)> {
     std::mem::replace(&mut client.assigned_numbers, open).into_values().collect()
 }
 
-fn progress_row(client: &Client, walked: Offset, staying: bool) -> ProgressRow {
+fn progress_row(
+    client: &Client,
+    routed: Offset,
+    ahead: Option<Offset>,
+    staying: bool,
+) -> ProgressRow {
+    let walked = match &client.mode {
+        Mode::Live => routed,
+        Mode::Behind(behind) => behind.next,
+    };
+    let run = client.runs.front().map(|run| run.place);
+    let walked = [run, ahead].into_iter().flatten().fold(walked, Offset::min);
     let number = client.outbound.base();
     // What an earlier connection left open and this one has not come to yet is still open.
     let unwalked = |numbers: &[u64]| {

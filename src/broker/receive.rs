@@ -75,9 +75,7 @@ impl Broker {
         if waits && !connection.paused {
             connection.paused = true;
             self.outputs.push_back(Output::Pause { connection: connection.id });
-            if !self.paused.contains(&slot) {
-                self.paused.push(slot);
-            }
+            self.paused.push(slot);
         }
         !waits
     }
