@@ -133,7 +133,7 @@ fn every_transport_carries_messages() {
         listener("websocket", "address = \"127.0.0.1:0\""),
         listener("tls", &tls),
         listener("wss", &tls),
-        listener("unix", &format!("path = {socket:?}")),
+        listener("unix", &format!("address = {socket:?}")),
     ];
     std::fs::write(&configuration, text.concat()).unwrap();
     let words = ["--config", configuration.to_str().unwrap()];
