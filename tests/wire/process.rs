@@ -1,0 +1,207 @@
+//! The broker as a process, on ports of its own choice and in a directory of its own, killed when the test ends.
+//!
+//! With `TIDELOG_TEST_PEER=mosquitto` it is mosquitto instead, which shows whether the tests ask for what the
+//! specification says, and not for what this broker happens to do.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// How long a broker may take to start, recovery included.
+const START: Duration = Duration::from_mins(1);
+
+/// What a test changes in the configuration.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    /// Sections of `tidelog.toml`.
+    pub(crate) toml: String,
+    /// Lines of `mosquitto.conf` that mean the same.
+    pub(crate) mosquitto: String,
+    /// Whether there is a second listener, for WebSocket.
+    pub(crate) websocket: bool,
+    /// The text of the password file and of the file of access rules, if there are any.
+    pub(crate) passwords: Option<String>,
+    pub(crate) rules: Option<String>,
+}
+
+/// A running broker.
+pub(crate) struct Broker {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+    output: Arc<Mutex<Vec<String>>>,
+    settings: Settings,
+    directory: TempDir,
+}
+
+/// Whether the tests run against mosquitto.
+pub(crate) fn peer_is_mosquitto() -> bool {
+    std::env::var("TIDELOG_TEST_PEER").is_ok_and(|peer| peer == "mosquitto")
+}
+
+impl Broker {
+    /// Starts a broker as it comes.
+    pub(crate) fn start() -> Self {
+        Self::start_with(Settings::default())
+    }
+
+    /// Starts a broker with these settings.
+    pub(crate) fn start_with(settings: Settings) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (child, addresses, output) = launch(&directory, &settings);
+        Self { child, addresses, output, settings, directory }
+    }
+
+    /// Where it listens for TCP.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Where it listens for WebSocket, if it was told to.
+    pub(crate) fn websocket_address(&self) -> SocketAddr {
+        self.addresses[1]
+    }
+
+    /// Kills the process as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again over the same directory, on new ports.
+    pub(crate) fn start_again(&mut self) {
+        let (child, addresses, output) = launch(&self.directory, &self.settings);
+        self.child = child;
+        self.addresses = addresses;
+        self.output = output;
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            let output = self.output.lock().unwrap();
+            let start = output.len().saturating_sub(40);
+            eprintln!("the broker's last lines:\n{}", output[start..].join("\n"));
+        }
+    }
+}
+
+type Launched = (Child, Vec<SocketAddr>, Arc<Mutex<Vec<String>>>);
+
+fn launch(directory: &TempDir, settings: &Settings) -> Launched {
+    if peer_is_mosquitto() {
+        launch_mosquitto(directory, settings)
+    } else {
+        launch_tidelog(directory, settings)
+    }
+}
+
+fn launch_tidelog(directory: &TempDir, settings: &Settings) -> Launched {
+    let config = directory.path().join("tidelog.toml");
+    std::fs::write(&config, tidelog_config(directory, settings)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidelog"));
+    command.arg("serve").arg("--config").arg(config).current_dir(directory.path());
+    let listeners = 1 + usize::from(settings.websocket);
+    let (child, lines, output) = spawn(command);
+    let mut addresses = Vec::new();
+    while addresses.len() < listeners {
+        let Ok(line) = lines.recv_timeout(START) else {
+            panic!("the broker did not start:\n{}", output.lock().unwrap().join("\n"));
+        };
+        addresses.extend(listening_address(&line).filter(|found| !addresses.contains(found)));
+    }
+    (child, addresses, output)
+}
+
+fn tidelog_config(directory: &TempDir, settings: &Settings) -> String {
+    let data = directory.path().join("data").display().to_string();
+    let mut text = format!("[data]\ndir = {data:?}\n[sys]\ninterval = \"0s\"\n");
+    text += "[[listener]]\nname = \"tcp\"\nkind = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
+    if settings.websocket {
+        text += "[[listener]]\nname = \"ws\"\nkind = \"websocket\"\naddress = \"127.0.0.1:0\"\n";
+    }
+    let passwords = written(directory, "passwords", settings.passwords.as_deref());
+    let rules = written(directory, "rules", settings.rules.as_deref());
+    if passwords.is_some() || rules.is_some() {
+        text += "[access]\n";
+        text += &passwords.map(|path| format!("passwords = {path:?}\n")).unwrap_or_default();
+        text += &rules.map(|path| format!("acl = {path:?}\n")).unwrap_or_default();
+    }
+    text + &settings.toml
+}
+
+fn written(directory: &TempDir, name: &str, text: Option<&str>) -> Option<String> {
+    let path = directory.path().join(name);
+    std::fs::write(&path, text?).unwrap();
+    Some(path.display().to_string())
+}
+
+/// The address in a line such as `listening on 127.0.0.1:40123 (tcp)`.
+fn listening_address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("127.0.0.1:")?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    let port: u16 = digits.parse().ok().filter(|port| *port != 0)?;
+    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
+    let mut addresses = Vec::new();
+    let mut text = String::from("max_queued_messages 0\nallow_duplicate_messages false\n");
+    text += "sys_interval 0\nset_tcp_nodelay true\n";
+    for listener in 0..=usize::from(settings.websocket) {
+        // mosquitto can't take port 0, so a free one is found for it.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        text += "allow_anonymous true\n";
+        text += "listener ";
+        text += &address.port().to_string();
+        text += " 127.0.0.1\n";
+        text += if listener == 1 { "protocol websockets\n" } else { "" };
+        addresses.push(address);
+    }
+    text += &settings.mosquitto;
+    let config = directory.path().join("mosquitto.conf");
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new("/usr/sbin/mosquitto");
+    command.arg("-v").arg("-c").arg(config);
+    let (child, lines, output) = spawn(command);
+    loop {
+        match lines.recv_timeout(START) {
+            Ok(line) if line.ends_with("running") => return (child, addresses, output),
+            Ok(_) => {}
+            Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
+                panic!("mosquitto did not start:\n{}", output.lock().unwrap().join("\n"))
+            }
+        }
+    }
+}
+
+/// Starts the command; its lines of both outputs come one by one and are kept.
+fn spawn(mut command: Command) -> (Child, mpsc::Receiver<String>, Arc<Mutex<Vec<String>>>) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+    let child = command.spawn().unwrap();
+    drop(command);
+    let (sender, lines) = mpsc::channel();
+    let output = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&output);
+    std::thread::spawn(move || {
+        for line in BufReader::new(reader).lines().map_while(Result::ok) {
+            sender.send(line.clone()).ok();
+            kept.lock().unwrap().push(line);
+        }
+    });
+    (child, lines, output)
+}
