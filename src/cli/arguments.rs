@@ -104,7 +104,7 @@ pub(crate) struct ConnectArgs {
     /// Payload of the Will.
     #[arg(long, value_name = "PAYLOAD", requires = "will_topic", allow_hyphen_values = true)]
     will_payload: Option<String>,
-    /// QoS of the Will.
+    /// Quality of service of the Will.
     #[arg(long, value_name = "QOS", requires = "will_topic", value_parser = parse_qos)]
     will_qos: Option<QoS>,
     /// Retain the Will.
@@ -394,7 +394,7 @@ impl Url {
     }
 }
 
-/// Parses a QoS.
+/// Parses a `QoS`.
 pub(crate) fn parse_qos(text: &str) -> Result<QoS, String> {
     let number: u8 = text.parse().map_err(|_| "0, 1 or 2 is meant".to_owned())?;
     QoS::try_from(number).map_err(|_| "0, 1 or 2 is meant".to_owned())

@@ -56,7 +56,7 @@ pub(crate) struct Properties {
 pub(crate) struct ConnectProperties {
     /// In seconds.
     pub(crate) session_expiry_interval: Option<u32>,
-    /// How many QoS 1 and 2 messages we take at once.
+    /// How many `QoS` 1 and 2 messages we take at once.
     pub(crate) receive_maximum: Option<NonZeroU16>,
     /// In bytes.
     pub(crate) maximum_packet_size: Option<NonZeroU32>,

@@ -1,6 +1,6 @@
 //! `tidelog pub`: publishes messages, with the flags of `mosquitto_pub`.
 //!
-//! - It succeeds only if every message at QoS 1 or 2 was acknowledged; one that is refused gives a line on standard
+//! - It succeeds only if every message at `QoS` 1 or 2 was acknowledged; one that is refused gives a line on standard
 //!   error, and its reason code is the exit code.
 //! - Standard input is read as fast as messages are acknowledged, not faster.
 //! - When the connection is lost it connects again and sends again, with DUP, what was not acknowledged. It gives up
@@ -56,7 +56,7 @@ pub(crate) struct PublishArgs {
     topic: Option<String>,
     #[command(flatten)]
     payload: PayloadArgs,
-    /// QoS: 0, 1 or 2.
+    /// Quality of service: 0, 1 or 2.
     #[arg(short = 'q', long, value_name = "QOS", default_value = "0", value_parser = parse_qos)]
     qos: QoS,
     /// Publish a retained message.
@@ -69,7 +69,7 @@ pub(crate) struct PublishArgs {
     /// Seconds between two of them.
     #[arg(long, value_name = "SECONDS", requires = "repeat", value_parser = parse_seconds)]
     repeat_delay: Option<Duration>,
-    /// How many messages at QoS 1 and 2 may be on their way, if the broker takes so many.
+    /// How many messages may wait for their acknowledgement, if the broker takes so many.
     #[arg(short = 'M', long, value_name = "COUNT", default_value_t = 20,
           value_parser = clap::value_parser!(u16).range(1..=65_000))]
     max_inflight: u16,

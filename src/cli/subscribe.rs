@@ -1,6 +1,6 @@
 //! `tidelog sub`: prints what comes, with the flags of `mosquitto_sub`.
 //!
-//! - A message at QoS 1 or 2 is acknowledged when its line has been written and flushed, so that whoever reads our
+//! - A message at `QoS` 1 or 2 is acknowledged when its line has been written and flushed, so that whoever reads our
 //!   output has it before the broker forgets it.
 //! - While nobody reads our output, nothing is read from the broker; the connection stays alive.
 //! - When the connection is lost it connects again, and subscribes again if the broker has forgotten the session.
@@ -63,7 +63,7 @@ pub(crate) struct SubscribeArgs {
     /// Topic filter to subscribe to; may be repeated.
     #[arg(short = 't', long = "topic", value_name = "FILTER")]
     topics: Vec<String>,
-    /// QoS: 0, 1 or 2.
+    /// Quality of service: 0, 1 or 2.
     #[arg(short = 'q', long, value_name = "QOS", default_value = "0", value_parser = parse_qos)]
     qos: QoS,
     /// Don't print topics that match this filter; may be repeated.

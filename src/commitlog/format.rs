@@ -43,6 +43,12 @@ pub(super) fn read(disk: &dyn Disk, bases: &[Offset]) -> Result<Format, LogError
     for base in bases {
         log_id = log_id.or(header_of(disk, *base)?.map(|header| header.log_id));
     }
+    for base in bases {
+        log_id = match log_id {
+            Some(_) => log_id,
+            None => log_id_of_batches(disk, *base)?,
+        };
+    }
     let broken = file.is_some() || !bases.is_empty();
     Ok(Format { log_id, damage: broken.then(|| damage(bytes.len() as u64)) })
 }
@@ -60,6 +66,13 @@ pub(super) fn header_of(disk: &dyn Disk, base: Offset) -> Result<Option<SegmentH
         check_version(disk, header.version)?;
     }
     Ok(header.filter(|header| header.base_offset == base))
+}
+
+/// The log id of the first sound batch of a segment.
+fn log_id_of_batches(disk: &dyn Disk, base: Offset) -> Result<Option<u64>, LogError> {
+    let name = segment::file_name(base);
+    let Some(file) = directory::open(disk, &name)? else { return Ok(None) };
+    Ok(segment::find_log_id(file.as_ref(), &name)?)
 }
 
 fn check_version(disk: &dyn Disk, found: u32) -> Result<(), LogError> {

@@ -259,27 +259,23 @@ fn plan(index: &FileIndex, request: &ReadRequest) -> Plan {
     };
     let from = index::ordinal_at(all, request.from);
     let to = index::ordinal_at(all, request.to);
-    match index.select(from, to, matcher.as_ref()) {
-        Some(ordinals) => {
-            for ordinal in &ordinals {
-                if plan.lacks(*ordinal)
-                    && !plan.fetch(index::batch_of(all, *ordinal), READ_BYTES_MAX)
-                {
-                    break;
-                }
+    let Some(ordinals) = index.select(from, to, matcher.as_ref()) else {
+        let first = all.partition_point(|batch| batch.next_offset() <= request.from);
+        let bytes_max = request.bytes_max.saturating_mul(2).clamp(DENSE_BYTES, READ_BYTES_MAX);
+        let batches = all.iter().skip(first).take_while(|batch| batch.base_offset < request.to);
+        for batch in batches {
+            if !plan.fetch(Some(batch), bytes_max) {
+                break;
             }
-            plan.ordinals = Some(ordinals);
         }
-        None => {
-            let first = all.partition_point(|batch| batch.next_offset() <= request.from);
-            let bytes_max = request.bytes_max.saturating_mul(2).clamp(DENSE_BYTES, READ_BYTES_MAX);
-            for batch in all.iter().skip(first).take_while(|batch| batch.base_offset < request.to) {
-                if !plan.fetch(Some(batch), bytes_max) {
-                    break;
-                }
-            }
+        return plan;
+    };
+    for ordinal in &ordinals {
+        if plan.lacks(*ordinal) && !plan.fetch(index::batch_of(all, *ordinal), READ_BYTES_MAX) {
+            break;
         }
     }
+    plan.ordinals = Some(ordinals);
     plan
 }
 

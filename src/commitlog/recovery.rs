@@ -235,7 +235,12 @@ impl<'a> Recovery<'a> {
             return Ok(());
         }
         self.report.next_offset = scan.next_offset;
-        self.make_sound(base, &name, file.as_ref(), &scan)?;
+        let file = if scan.header { file } else { self.begin_again(base, &name, &scan)? };
+        if scan.header && scan.trailing_bytes > 0 {
+            let failed = |error| StorageError::write(&name, scan.end, error);
+            file.set_size(scan.end).map_err(failed)?;
+        }
+        make_durable(self.disk.as_ref(), file.as_ref(), &name)?;
         self.current =
             Some(CurrentSegment { base, name, file, position: scan.end, unsynced: false });
         self.active = ActiveSegment { base_offset: base, position: scan.end, index };
@@ -267,22 +272,22 @@ impl<'a> Recovery<'a> {
         });
     }
 
-    /// Cuts the torn end, or writes a header that is missing; what is left is durable afterwards.
-    fn make_sound(
+    /// Begins a segment again of which neither the header nor any batch is sound.
+    ///
+    /// Most likely nothing in it was ever acknowledged. As nobody knows, what it holds is kept under another name.
+    fn begin_again(
         &self,
         base: Offset,
         name: &str,
-        file: &dyn DiskFile,
         scan: &Scan,
-    ) -> Result<(), StorageError> {
-        let failed = |error| StorageError::write(name, scan.end, error);
-        if !scan.header {
-            file.set_size(0).map_err(failed)?;
-            file.write_at(&SegmentHeader::new(self.log_id, base).encode(), 0).map_err(failed)?;
-        } else if scan.trailing_bytes > 0 {
-            file.set_size(scan.end).map_err(failed)?;
+    ) -> Result<Arc<dyn DiskFile>, StorageError> {
+        let failed = |error| StorageError::write(name, 0, error);
+        if scan.trailing_bytes > 0 {
+            self.disk.rename(name, &format!("{name}.broken")).map_err(failed)?;
         }
-        make_durable(self.disk.as_ref(), file, name)
+        let file = self.disk.open(name, Access::Create).map_err(failed)?;
+        file.write_at(&SegmentHeader::new(self.log_id, base).encode(), 0).map_err(failed)?;
+        Ok(file)
     }
 
     /// Removes what an interrupted run left: a prepared file, indexes without a sealed segment.

@@ -146,6 +146,26 @@ impl<'a> Window<'a> {
     }
 }
 
+/// The log id of the first batch that is sound but for belonging to a log nobody knows.
+pub(super) fn find_log_id(file: &dyn DiskFile, name: &str) -> Result<Option<u64>, StorageError> {
+    let size = file.size().map_err(|error| StorageError::read(name, 0, error))?;
+    let mut window = Window::new(file, name, size);
+    let mut position = HEADER_BYTES as u64;
+    while position < size {
+        let start = window.slice(position, batch::HEADER_BYTES)?;
+        if start.starts_with(&batch::MAGIC) {
+            let log_id = Fields(&start).long(8);
+            let header = BatchHeader::decode(&start, log_id);
+            let length = header.map_or(0, |header| header.length as usize);
+            if Batch::decode(&window.slice(position, length)?, log_id, position).is_ok() {
+                return Ok(Some(log_id));
+            }
+        }
+        position += batch::ALIGNMENT as u64;
+    }
+    Ok(None)
+}
+
 /// What a scan found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scan {

@@ -82,8 +82,8 @@ impl Connack {
         if flags > 1 {
             return Err(Violation::ConnackFlagsInvalid);
         }
-        let mut connack = Self::default();
-        connack.session_present = flags == 1 && version != ProtocolVersion::V3_1;
+        let session_present = flags == 1 && version != ProtocolVersion::V3_1;
+        let mut connack = Self { session_present, ..Self::default() };
         if version.is_v5() {
             connack.reason_code = body.reason_code(PacketType::Connack)?;
             connack.decode_properties(&mut PropertyReader::of_packet(body)?)?;
@@ -104,11 +104,11 @@ impl Connack {
                 id::SESSION_EXPIRY_INTERVAL => self.session_expiry_interval = Some(value.u32()?),
                 id::RECEIVE_MAXIMUM => self.receive_maximum = Some(value.non_zero_u16()?),
                 id::MAXIMUM_QOS => {
-                    self.maximum_qos = Some(QoS::try_from(u8::from(value.boolean()?))?)
+                    self.maximum_qos = Some(QoS::try_from(u8::from(value.boolean()?))?);
                 }
                 id::MAXIMUM_PACKET_SIZE => self.maximum_packet_size = Some(value.non_zero_u32()?),
                 id::ASSIGNED_CLIENT_ID => {
-                    self.assigned_client_id = Some(ClientId::try_from(value.text()?)?)
+                    self.assigned_client_id = Some(ClientId::try_from(value.text()?)?);
                 }
                 id::TOPIC_ALIAS_MAXIMUM => self.topic_alias_maximum = Some(value.u16()?),
                 id::REASON_STRING => self.reason_string = Some(value.text()?),

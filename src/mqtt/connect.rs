@@ -153,10 +153,10 @@ impl Connect {
                 id::MAXIMUM_PACKET_SIZE => self.maximum_packet_size = Some(value.non_zero_u32()?),
                 id::TOPIC_ALIAS_MAXIMUM => self.topic_alias_maximum = Some(value.u16()?),
                 id::REQUEST_RESPONSE_INFORMATION => {
-                    self.request_response_information = value.boolean()?
+                    self.request_response_information = value.boolean()?;
                 }
                 id::REQUEST_PROBLEM_INFORMATION => {
-                    self.request_problem_information = value.boolean()?
+                    self.request_problem_information = value.boolean()?;
                 }
                 id::AUTHENTICATION_METHOD => self.authentication_method = Some(value.text()?),
                 id::AUTHENTICATION_DATA => {

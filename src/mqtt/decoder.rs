@@ -257,14 +257,13 @@ impl Decoder {
 
     /// A server's DISCONNECT has no Session Expiry Interval. [MQTT-3.14.2-2]
     fn check_side(&self, packet: &Packet) -> Result<(), Violation> {
-        match packet {
-            Packet::Disconnect(disconnect)
-                if self.role == Role::Client && disconnect.session_expiry_interval.is_some() =>
-            {
-                Err(Violation::SessionExpiryFromServer)
-            }
-            _ => Ok(()),
+        if let Packet::Disconnect(disconnect) = packet
+            && self.role == Role::Client
+            && disconnect.session_expiry_interval.is_some()
+        {
+            return Err(Violation::SessionExpiryFromServer);
         }
+        Ok(())
     }
 }
 

@@ -88,3 +88,26 @@ impl fmt::Display for SubscriptionId {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packet_ids_go_round_without_zero() {
+        assert_eq!(PacketId::new(0), None);
+        assert_eq!(PacketId::MIN.next().get(), 2);
+        assert_eq!(PacketId::MAX.next(), PacketId::MIN);
+        assert_eq!(PacketId::try_from(0), Err(Violation::PacketIdZero));
+    }
+
+    #[test]
+    fn subscription_ids_fit_a_variable_byte_integer() {
+        assert_eq!(SubscriptionId::try_from(0), Err(Violation::SubscriptionIdInvalid));
+        assert_eq!(SubscriptionId::try_from(268_435_456), Err(Violation::SubscriptionIdInvalid));
+        assert_eq!(
+            SubscriptionId::new(268_435_455).map(SubscriptionId::get),
+            Some(SubscriptionId::MAX)
+        );
+    }
+}

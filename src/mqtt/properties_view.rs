@@ -179,7 +179,7 @@ const fn is_own(id: u8) -> bool {
 
 /// The properties of a message's block one by one, each with its identifier and all its bytes; ends at the first
 /// that is broken.
-fn walk<'a>(block: &'a [u8]) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
+fn walk(block: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = block;
     std::iter::from_fn(move || {
         let mut reader = Reader::of_properties(rest);

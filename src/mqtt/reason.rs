@@ -203,3 +203,74 @@ impl fmt::Display for ReasonCode {
         write!(f, "{} (0x{:02X})", self.text(), self.as_u8())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed_in(packet: PacketType) -> Vec<u8> {
+        ReasonCode::ALL
+            .iter()
+            .filter(|code| code.is_allowed_in(packet))
+            .map(|code| code.as_u8())
+            .collect()
+    }
+
+    #[test]
+    fn every_packet_has_the_codes_of_its_table() {
+        assert_eq!(
+            allowed_in(PacketType::Connack),
+            [
+                0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90,
+                0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F
+            ]
+        );
+        for packet in [PacketType::Puback, PacketType::Pubrec] {
+            assert_eq!(allowed_in(packet), [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]);
+        }
+        for packet in [PacketType::Pubrel, PacketType::Pubcomp] {
+            assert_eq!(allowed_in(packet), [0x00, 0x92]);
+        }
+        let suback = [0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2];
+        assert_eq!(allowed_in(PacketType::Suback), suback);
+        assert_eq!(allowed_in(PacketType::Unsuback), [0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91]);
+        // Section 3.14 lists all but 0x8C, which section 2.4 gives to DISCONNECT too.
+        assert_eq!(
+            allowed_in(PacketType::Disconnect),
+            [
+                0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D, 0x8E, 0x8F, 0x90,
+                0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0,
+                0xA1, 0xA2
+            ]
+        );
+        assert_eq!(allowed_in(PacketType::Auth), [0x00, 0x18, 0x19]);
+        assert!(allowed_in(PacketType::Publish).is_empty());
+    }
+
+    #[test]
+    fn numbers_are_codes_and_back() {
+        let known: Vec<u8> =
+            (0..=u8::MAX).filter(|number| ReasonCode::from_u8(*number).is_some()).collect();
+        let all: Vec<u8> = ReasonCode::ALL.iter().map(|code| code.as_u8()).collect();
+        assert_eq!(known, all);
+        assert_eq!(all.len(), 43);
+    }
+
+    #[test]
+    fn return_codes_before_5_survive_the_way_through() {
+        for number in 0..=5 {
+            let code = ReasonCode::from_connack_return_code(number).unwrap();
+            assert_eq!(code.connack_return_code(), Some(number));
+        }
+        assert_eq!(ReasonCode::from_connack_return_code(6), None);
+        assert_eq!(ReasonCode::ProtocolError.connack_return_code(), None);
+    }
+
+    #[test]
+    fn granted_qos_survives_the_way_through() {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            assert_eq!(ReasonCode::granted(qos).granted_qos(), Some(qos));
+        }
+        assert_eq!(ReasonCode::DisconnectWithWill.granted_qos(), None);
+    }
+}

@@ -289,3 +289,42 @@ checked_text! {
     ClientId,
     |text| if text.is_empty() { Err(Violation::ClientIdEmpty) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_short_enough_and_has_no_nul() {
+        assert_eq!(Text::try_from("a\0"), Err(Violation::TextWithNul));
+        assert_eq!(Text::try_from("x".repeat(FIELD_LENGTH_MAX + 1)), Err(Violation::TextTooLong));
+        assert_eq!(Text::try_from("x".repeat(FIELD_LENGTH_MAX)).unwrap().len(), FIELD_LENGTH_MAX);
+        assert_eq!(Text::try_from("\u{FEFF}a").unwrap(), "\u{FEFF}a");
+    }
+
+    #[test]
+    fn bytes_become_text_if_they_are_utf8() {
+        assert_eq!(Text::try_from(Bytes::from_static("ä€".as_bytes())).unwrap(), "ä€");
+        for broken in
+            [b"\xff".as_slice(), b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"a\xc3"]
+        {
+            assert_eq!(Text::try_from(Bytes::from_static(broken)), Err(Violation::TextNotUtf8));
+        }
+    }
+
+    #[test]
+    fn texts_are_equal_and_hash_alike_wherever_they_lie() {
+        const NAME: Text = Text::from_static("name");
+        let copied = Text::try_from(String::from("name")).unwrap();
+        assert_eq!((NAME, NAME.cmp(&copied)), (copied.clone(), Ordering::Equal));
+        let set: crate::collections::Set<Text> = [NAME, copied].into_iter().collect();
+        assert_eq!(set.len(), 1);
+        assert!(set.contains("name"));
+    }
+
+    #[test]
+    fn a_client_id_is_not_empty() {
+        assert_eq!(ClientId::try_from(""), Err(Violation::ClientIdEmpty));
+        assert_eq!(ClientId::try_from("ü").unwrap(), "ü");
+    }
+}

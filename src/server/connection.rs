@@ -43,8 +43,8 @@ use crate::broker::event::Origin;
 const READ_BYTES_MAX: usize = 64 << 10;
 /// How many chunks one write takes at most.
 const CHUNKS_MAX: usize = 64;
-/// While so many bytes are not written nothing more is read: a peer that asks and does not listen is not heard.
-const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
+/// What is left of the input is moved to a place of its own size if it has no more bytes than this.
+const REST_BYTES_MAX: usize = 4 << 10;
 /// Rounds before other tasks get their turn.
 const ROUNDS: usize = 16;
 /// How long closing may take, whatever the peer does.
@@ -53,6 +53,16 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 thread_local! {
     /// What this thread reads into.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES_MAX]);
+}
+
+/// How bytes flow on every connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flow {
+    /// The core is told of written bytes when they are so many, or together with something else.
+    pub(super) drained_step: usize,
+    /// While more bytes are not written nothing is read: a peer that asks and does not listen is not heard. More than the
+    /// core gives to one that keeps quiet, so that the answers of a slow one are always read.
+    pub(super) unwritten_max: usize,
 }
 
 /// One connection, its handshakes done.
@@ -67,8 +77,7 @@ pub(super) struct Connection {
     unwritten: usize,
     /// Written, and the core was not yet told.
     drained: usize,
-    /// The core is told of as many at once.
-    drained_step: usize,
+    flow: Flow,
     paused: bool,
     /// What is left of the input has to be handed in again.
     resumed: bool,
@@ -86,9 +95,8 @@ enum Ended {
 }
 
 impl Connection {
-    /// A connection that the core hears of when it is run. It is told of written bytes when they are `drained_step`, or
-    /// together with something else.
-    pub(super) fn new(driver: Arc<Driver>, transport: Transport, drained_step: usize) -> Self {
+    /// A connection that the core hears of when it is run.
+    pub(super) fn new(driver: Arc<Driver>, transport: Transport, flow: Flow) -> Self {
         let (id, mailbox) = driver.connect();
         Self {
             id,
@@ -99,7 +107,7 @@ impl Connection {
             output: VecDeque::new(),
             unwritten: 0,
             drained: 0,
-            drained_step,
+            flow,
             paused: false,
             resumed: false,
             unflushed: false,
@@ -202,7 +210,7 @@ impl Connection {
 
     /// Reads, once, unless the core does not want to hear more. Returns how many bytes came; 0 is the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.paused || self.unwritten > UNWRITTEN_BYTES_MAX {
+        if self.paused || self.unwritten > self.flow.unwritten_max {
             return Poll::Pending;
         }
         SCRATCH.with_borrow_mut(|scratch| {
@@ -217,7 +225,7 @@ impl Connection {
     fn tell(&mut self, read: bool) -> bool {
         let resumed = std::mem::take(&mut self.resumed) && !self.input.is_empty();
         let connection = self.id;
-        let drained = (self.drained >= self.drained_step
+        let drained = (self.drained >= self.flow.drained_step
             || (self.drained > 0 && (read || resumed)))
             .then(|| Event::Drained { connection, bytes: std::mem::take(&mut self.drained) });
         if !read && !resumed && drained.is_none() {
@@ -237,8 +245,8 @@ impl Connection {
         if self.output.is_empty() {
             self.output = VecDeque::new();
         }
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
+        if self.input.len() <= REST_BYTES_MAX {
+            self.input = BytesMut::from(self.input.as_ref());
         }
         true
     }

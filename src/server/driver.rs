@@ -22,6 +22,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+use std::thread;
 
 use tokio::sync::Notify;
 use tokio::sync::watch;
@@ -139,6 +140,7 @@ impl Driver {
         if self.has_ended() {
             return;
         }
+        let _guard = PanicGuard(self);
         let Ok(mut turn) = self.turn.lock() else { return self.finish(End::Panicked) };
         let now = self.clock.now();
         for event in events {
@@ -224,6 +226,17 @@ impl Driver {
         };
         turn.alarm = turn.core.poll_timeout();
         turn.alarm
+    }
+}
+
+/// Brings the end about when its thread panics.
+pub(super) struct PanicGuard<'a>(pub(super) &'a Driver);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.finish(End::Panicked);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::admission::Admission;
 use super::admission::ListenerQuota;
 use super::admission::Permit;
 use super::connection::Connection;
+use super::connection::Flow;
 use super::driver::Driver;
 use super::listener::Accepted;
 use super::listener::Listener;
@@ -22,8 +23,7 @@ use crate::mqtt::Text;
 pub(super) struct Entrance {
     pub(super) admission: Arc<Admission>,
     pub(super) driver: Arc<Driver>,
-    /// The core is told of so many written bytes at once.
-    pub(super) drained_step: usize,
+    pub(super) flow: Flow,
     pub(super) runtime: Handle,
 }
 
@@ -77,7 +77,7 @@ impl Entrance {
     }
 
     fn connection(&self, transport: Transport) -> Connection {
-        Connection::new(Arc::clone(&self.driver), transport, self.drained_step)
+        Connection::new(Arc::clone(&self.driver), transport, self.flow)
     }
 
     /// Lets a transport within this process in.

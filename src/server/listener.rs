@@ -242,7 +242,7 @@ impl Speech {
         if self.tls.is_none() && self.websocket_path.is_none() {
             return Ok((transport, None));
         }
-        let handshakes = time::timeout(self.deadline, self.shake_hands(transport));
+        let handshakes = time::timeout(self.deadline, Box::pin(self.shake_hands(transport)));
         handshakes.await.unwrap_or(Err(HandshakeError::Late))
     }
 

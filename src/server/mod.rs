@@ -36,10 +36,12 @@ use std::time::Duration;
 
 use crate::broker::event::Event;
 use crate::config::Config;
+use crate::config::Limits;
 use crate::store::RecoverySummary;
 
 use admission::Admission;
 use clock::Clock;
+use connection::Flow;
 use driver::Driver;
 use entrance::Entrance;
 use files::AccessFiles;
@@ -66,6 +68,8 @@ pub use transport::tls::TlsError;
 const FRAME_SLACK_BYTES: u64 = 64 << 10;
 /// The core is told of this many written bytes at once, or of fewer if it bounds them closely.
 const DRAINED_STEP_MAX: usize = 16 << 10;
+/// Bytes of answers that wait for a peer that does not read, before it is no longer read from.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// A broker that is about to be started.
 #[derive(Clone, Debug)]
@@ -132,12 +136,11 @@ impl Server {
             }
         };
         let limits = &self.config.limits;
-        let output_bytes = usize::try_from(limits.output_buffer).unwrap_or(usize::MAX);
         let connections_max = usize::try_from(limits.connections).unwrap_or(usize::MAX);
         let entrance = Entrance {
             admission: Admission::new(connections_max, limits.connections_per_address),
             driver,
-            drained_step: (output_bytes / 8).min(DRAINED_STEP_MAX),
+            flow: flow(limits),
             runtime: runtime.handle().clone(),
         };
         let entrance = Arc::new(entrance);
@@ -154,6 +157,16 @@ impl Server {
                 .map_err(|source| ServerError::Listen { name: options.name.clone(), source })
         };
         self.config.listeners.iter().map(open).collect()
+    }
+}
+
+/// How bytes flow, so that the core's own bounds come first.
+fn flow(limits: &Limits) -> Flow {
+    let output_bytes = usize::try_from(limits.output_buffer).unwrap_or(usize::MAX);
+    let packet_bytes = usize::try_from(limits.packet_size).unwrap_or(usize::MAX);
+    Flow {
+        drained_step: (output_bytes / 8).min(DRAINED_STEP_MAX),
+        unwritten_max: output_bytes.saturating_add(packet_bytes).saturating_add(ANSWER_BYTES_MAX),
     }
 }
 

@@ -18,7 +18,7 @@ use std::thread;
 use std::thread::JoinHandle;
 
 use super::driver::Driver;
-use super::driver::End;
+use super::driver::PanicGuard;
 use crate::broker::event::Event;
 use crate::broker::event::Output;
 use crate::commitlog::Durability;
@@ -136,22 +136,11 @@ fn start(
     name: &str,
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    let guard = PanicGuard(Arc::clone(driver));
+    let driver = Arc::clone(driver);
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _guard = guard;
+        let _guard = PanicGuard(&driver);
         work();
     })
-}
-
-/// Tells the driver when its thread panics.
-struct PanicGuard(Arc<Driver>);
-
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.finish(End::Panicked);
-        }
-    }
 }
 
 fn write_all(
@@ -217,7 +206,8 @@ fn next<J>(waiting: &Mutex<Receiver<J>>) -> Option<J> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-/// Sets how much this thread lets others go first. Returns whether it may.
+/// Sets how much this thread lets others go first. Returns whether it may. Elsewhere than on Linux this would be said of the
+/// whole process, so it is not.
 fn set_niceness(niceness: i32) -> bool {
-    rustix::process::setpriority_process(None, niceness).is_ok()
+    cfg!(target_os = "linux") && rustix::process::setpriority_process(None, niceness).is_ok()
 }

@@ -148,7 +148,7 @@ pub(crate) fn ack(number: u16) -> Ack {
     Ack::new(id(number))
 }
 
-/// A message to the program, its packet id 0 at QoS 0.
+/// A message to the program, its packet id 0 at `QoS` 0.
 pub(crate) fn message(topic: &str, payload: &str, qos: QoS, number: u16) -> Packet {
     let payload = Bytes::copy_from_slice(payload.as_bytes());
     let mut publish = Publish::new(topic.try_into().unwrap(), payload);

@@ -329,3 +329,42 @@ fn several_batches_may_be_in_flight_but_only_in_order() {
     assert_eq!(world.log.durable_offset(), Offset::new(2));
     assert_eq!(world.reopen().read_all().len(), 2);
 }
+
+/// One run on the system's own files, preallocated, with several segments.
+#[test]
+fn a_directory_of_the_system_holds_a_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk::create(&folder.path().join("data")).unwrap());
+    let options = Options { preallocate: true, ..small() };
+    let record = |number: u64| (format!("key/{}", number % 7), vec![7; 60]);
+    {
+        let opened = Log::open(Arc::clone(&disk), options.clone(), &mut |_| {});
+        let (mut log, mut writer, _, _) = opened.unwrap();
+        for number in 0..300 {
+            let (key, value) = record(number);
+            let (key, value) = (key.as_bytes(), value.as_slice());
+            let timestamp = Timestamp::from_micros(number);
+            log.append(&Record { kind: 1, indexed: true, timestamp, key, value }).unwrap();
+            if number % 5 < 4 {
+                continue;
+            }
+            while let Some(batch) = log.take_batch() {
+                log.committed(&writer.commit(&batch, Durability::Fsync).unwrap());
+                writer.maintain().unwrap();
+            }
+        }
+    }
+    let (_log, _writer, mut reader, report) =
+        Log::open(Arc::clone(&disk), options, &mut |_| {}).unwrap();
+    assert_eq!((&report.damage[..], &report.torn), (&[][..], &None));
+    let mut found = Vec::new();
+    reader.replay(Offset::ZERO, &mut |record| found.push(record)).unwrap();
+    assert_eq!((found.len(), report.next_offset), (300, Offset::new(300)));
+    for (number, stored) in (0..).zip(&found) {
+        let (key, value) = record(number);
+        assert_eq!((stored.key(), stored.value()), (key.as_bytes(), value.as_slice()));
+    }
+    let checked = verify(disk.as_ref(), &mut |damage| panic!("{damage}")).unwrap();
+    assert_eq!(checked.records, found.len() as u64);
+    assert!(checked.segments > 3);
+}

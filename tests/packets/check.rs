@@ -19,8 +19,8 @@ pub(crate) fn server(version: ProtocolVersion) -> Decoder {
         ProtocolVersion::V5 => b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01c",
     };
     let mut decoder = fresh_server();
-    let decoded = decoder.next(connect);
-    assert!(matches!(decoded, Ok(Some(_))), "{decoded:?}");
+    let outcome = decoder.next(connect);
+    assert!(matches!(outcome, Ok(Some(_))), "{outcome:?}");
     decoder
 }
 

@@ -18,7 +18,7 @@ fn mutate(generator: &mut Generator, bytes: &mut Vec<u8>) {
             0 if !bytes.is_empty() => bytes[at] ^= 1 << generator.below(8),
             1 if !bytes.is_empty() => bytes[at] = generator.byte(),
             2 if !bytes.is_empty() => {
-                bytes[at] = generator.pick(&[0, 1, 0x7F, 0x80, 0xFF, b'#', b'+', b'/'])
+                bytes[at] = generator.pick(&[0, 1, 0x7F, 0x80, 0xFF, b'#', b'+', b'/']);
             }
             3 => bytes.insert(at, generator.byte()),
             4 if !bytes.is_empty() => drop(bytes.remove(at)),

@@ -11,11 +11,8 @@ use tidelog::mqtt::ProtocolVersion;
 use tidelog::mqtt::Publish;
 use tidelog::mqtt::Subscribe;
 
-use crate::check;
-use crate::generate;
-use crate::generate::Generator;
+use crate::exchange;
 
-const ROUNDS: u64 = 400;
 const SIZE_MAX: usize = 1 << 20;
 
 fn write_v4(packet: &v4::Packet, out: &mut BytesMut) {
@@ -58,17 +55,6 @@ fn write_v5(packet: &v5::Packet, out: &mut BytesMut) {
     written.unwrap();
 }
 
-/// What mqttbytes can't carry in any version.
-fn is_unsound(packet: &Packet) -> bool {
-    let Packet::Connect(connect) = packet else { return false };
-    // Its passwords are strings, and an empty or lone user name or password is an absent login to it.
-    connect.user_name.as_ref().is_none_or(|name| name.is_empty()) != connect.password.is_none()
-        || connect.user_name.as_ref().is_some_and(|name| name.is_empty())
-        || connect.password.as_ref().is_some_and(|password| {
-            password.is_empty() || std::str::from_utf8(password).is_err() || password.contains(&0)
-        })
-}
-
 /// What mqttbytes can't carry in version 5.
 fn is_unsound_in_5(packet: &Packet) -> bool {
     match packet {
@@ -78,61 +64,29 @@ fn is_unsound_in_5(packet: &Packet) -> bool {
         Packet::Subscribe(subscribe) => subscribe.subscription_id.is_some(),
         // It can't read 0x8C, which only section 2.4 lists for DISCONNECT.
         Packet::Disconnect(disconnect) => disconnect.reason_code.as_u8() == 0x8C,
-        _ => is_unsound(packet),
+        _ => exchange::has_odd_login(packet),
     }
-}
-
-fn decode(packet: &Packet, version: ProtocolVersion, from_client: bool, bytes: &[u8]) -> Packet {
-    let mut decoder = match (from_client, packet) {
-        (true, Packet::Connect(_)) => check::fresh_server(),
-        (true, _) => check::server(version),
-        (false, _) => check::client(version),
-    };
-    let (decoded, length) = check::check(&mut decoder, bytes).unwrap().unwrap();
-    assert_eq!(length, bytes.len());
-    decoded
-}
-
-/// Sends generated packets through the peer, and gives how many it could carry.
-fn exchange(
-    version: ProtocolVersion,
-    unsound: fn(&Packet) -> bool,
-    through: fn(&Packet, BytesMut) -> BytesMut,
-) -> usize {
-    let mut carried = 0;
-    for (from_client, types) in
-        [(true, generate::from_client(version)), (false, generate::from_server(version))]
-    {
-        for packet_type in types {
-            for seed in 0..ROUNDS {
-                let packet = Generator::new(version, seed).packet(packet_type);
-                if unsound(&packet) {
-                    continue;
-                }
-                let bytes = through(&packet, check::encode(&packet, version));
-                assert_eq!(decode(&packet, version, from_client, &bytes), packet, "seed {seed}");
-                carried += 1;
-            }
-        }
-    }
-    carried
 }
 
 #[test]
 fn packets_of_3_1_1_survive_mqttbytes() {
-    let carried = exchange(ProtocolVersion::V3_1_1, is_unsound, |packet, mut bytes| {
-        let read = v4::read(&mut bytes, SIZE_MAX).unwrap();
-        compare_v4(packet, &read);
-        let mut out = BytesMut::new();
-        write_v4(&read, &mut out);
-        out
-    });
+    let carried = exchange::exchange(
+        ProtocolVersion::V3_1_1,
+        exchange::has_odd_login,
+        |packet, mut bytes| {
+            let read = v4::read(&mut bytes, SIZE_MAX).unwrap();
+            compare_v4(packet, &read);
+            let mut out = BytesMut::new();
+            write_v4(&read, &mut out);
+            out
+        },
+    );
     assert!(carried > 5_000, "{carried}");
 }
 
 #[test]
 fn packets_of_5_survive_mqttbytes() {
-    let carried = exchange(ProtocolVersion::V5, is_unsound_in_5, |packet, mut bytes| {
+    let carried = exchange::exchange(ProtocolVersion::V5, is_unsound_in_5, |packet, mut bytes| {
         let read =
             v5::read(&mut bytes, SIZE_MAX).unwrap_or_else(|error| panic!("{error:?} {packet:?}"));
         compare_v5(packet, &read);
@@ -148,29 +102,29 @@ fn compare_v4(ours: &Packet, theirs: &v4::Packet) {
         (Packet::Connect(ours), v4::Packet::Connect(theirs)) => compare_connect_v4(ours, theirs),
         (Packet::Publish(ours), v4::Packet::Publish(theirs)) => compare_publish_v4(ours, theirs),
         (Packet::Subscribe(ours), v4::Packet::Subscribe(theirs)) => {
-            compare_subscribe_v4(ours, theirs)
+            compare_subscribe_v4(ours, theirs);
         }
         (Packet::Connack(ours), v4::Packet::ConnAck(theirs)) => {
             assert_eq!(ours.session_present, theirs.session_present);
             assert_eq!(ours.reason_code.connack_return_code(), Some(theirs.code as u8));
         }
         (Packet::Puback(ours), v4::Packet::PubAck(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Pubrec(ours), v4::Packet::PubRec(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Pubrel(ours), v4::Packet::PubRel(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Pubcomp(ours), v4::Packet::PubComp(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Suback(ours), v4::Packet::SubAck(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Unsuback(ours), v4::Packet::UnsubAck(theirs)) => {
-            assert_eq!(ours.packet_id.get(), theirs.pkid)
+            assert_eq!(ours.packet_id.get(), theirs.pkid);
         }
         (Packet::Unsubscribe(ours), v4::Packet::Unsubscribe(theirs)) => {
             let filters: Vec<&str> =
@@ -212,7 +166,7 @@ fn compare_publish_v4(ours: &Publish, theirs: &v4::Publish) {
         (ours.dup, ours.qos.as_u8(), ours.retain),
         (theirs.dup, theirs.qos as u8, theirs.retain)
     );
-    assert_eq!(ours.packet_id.map_or(0, |id| id.get()), theirs.pkid);
+    assert_eq!(ours.packet_id.map_or(0, tidelog::mqtt::PacketId::get), theirs.pkid);
     assert_eq!(ours.payload, theirs.payload);
 }
 
@@ -290,8 +244,8 @@ fn compare_connect_v5(ours: &Connect, theirs: &v5::Connect) {
         return;
     };
     assert_eq!(ours.session_expiry_interval, properties.session_expiry_interval);
-    assert_eq!(ours.receive_maximum.map(|number| number.get()), properties.receive_maximum);
-    assert_eq!(ours.maximum_packet_size.map(|number| number.get()), properties.max_packet_size);
+    assert_eq!(ours.receive_maximum.map(std::num::NonZero::get), properties.receive_maximum);
+    assert_eq!(ours.maximum_packet_size.map(std::num::NonZero::get), properties.max_packet_size);
     assert_eq!(ours.topic_alias_maximum, properties.topic_alias_max);
     assert_eq!(
         ours.request_response_information,
@@ -308,13 +262,13 @@ fn compare_publish_v5(ours: &Publish, theirs: &v5::Publish) {
         (ours.dup, ours.qos.as_u8(), ours.retain),
         (theirs.dup, theirs.qos as u8, theirs.retain)
     );
-    assert_eq!(ours.packet_id.map_or(0, |id| id.get()), theirs.pkid);
+    assert_eq!(ours.packet_id.map_or(0, tidelog::mqtt::PacketId::get), theirs.pkid);
     assert_eq!(ours.payload, theirs.payload);
     let Some(properties) = &theirs.properties else {
         assert!(ours.properties.is_empty() && ours.topic_alias.is_none());
         return;
     };
-    assert_eq!(ours.topic_alias.map(|alias| alias.get()), properties.topic_alias);
+    assert_eq!(ours.topic_alias.map(std::num::NonZero::get), properties.topic_alias);
     let ours = &ours.properties;
     assert_eq!(ours.payload_format_indicator.map(u8::from), properties.payload_format_indicator);
     assert_eq!(ours.message_expiry_interval, properties.message_expiry_interval);

@@ -1,4 +1,4 @@
-//! Generated packets, encoded and decoded again.
+//! Generated packets, encoded and outcome again.
 
 use tidelog::mqtt::Packet;
 use tidelog::mqtt::ProtocolVersion;
@@ -20,8 +20,8 @@ fn what_a_client_sends_decodes_to_what_it_was() {
                     if connect { check::fresh_server() } else { check::server(version) };
                 let bytes = check::encode(&packet, version);
                 let length = bytes.len();
-                let decoded = check::check(&mut decoder, &bytes);
-                assert_eq!(decoded, Ok(Some((packet, length))), "{version}, seed {seed}");
+                let outcome = check::check(&mut decoder, &bytes);
+                assert_eq!(outcome, Ok(Some((packet, length))), "{version}, seed {seed}");
                 assert_eq!(decoder.version(), Some(version));
             }
         }
@@ -36,8 +36,8 @@ fn what_a_server_sends_decodes_to_what_it_was() {
                 let packet = Generator::new(version, seed).packet(packet_type);
                 let bytes = check::encode(&packet, version);
                 let length = bytes.len();
-                let decoded = check::check(&mut check::client(version), &bytes);
-                assert_eq!(decoded, Ok(Some((packet, length))), "{version}, seed {seed}");
+                let outcome = check::check(&mut check::client(version), &bytes);
+                assert_eq!(outcome, Ok(Some((packet, length))), "{version}, seed {seed}");
             }
         }
     }
@@ -50,8 +50,8 @@ fn deliveries_keep_all_their_subscription_ids() {
         let publish = Packet::Publish(Box::new(Generator::new(version, seed).delivery(5)));
         let bytes = check::encode(&publish, version);
         let length = bytes.len();
-        let decoded = check::check(&mut check::client(version), &bytes);
-        assert_eq!(decoded, Ok(Some((publish, length))), "seed {seed}");
+        let outcome = check::check(&mut check::client(version), &bytes);
+        assert_eq!(outcome, Ok(Some((publish, length))), "seed {seed}");
     }
 }
 
@@ -90,8 +90,8 @@ fn packets_that_come_together_are_told_apart() {
     let mut decoder = check::fresh_server();
     let mut rest = stream.as_slice();
     for packet in packets {
-        let (decoded, length) = check::check(&mut decoder, rest).unwrap().unwrap();
-        assert_eq!(decoded, packet);
+        let (outcome, length) = check::check(&mut decoder, rest).unwrap().unwrap();
+        assert_eq!(outcome, packet);
         rest = &rest[length..];
     }
     assert!(rest.is_empty());

@@ -288,8 +288,10 @@ fn publishes() -> Vec<Case> {
     cases
 }
 
+type AckKind = fn(Ack) -> Packet;
+
 fn acks() -> Vec<Case> {
-    let kinds: [(u8, fn(Ack) -> Packet, u8, ReasonCode); 4] = [
+    let kinds: [(u8, AckKind, u8, ReasonCode); 4] = [
         (0x40, Packet::Puback, 0x10, ReasonCode::NoMatchingSubscribers),
         (0x50, Packet::Pubrec, 0x97, ReasonCode::QuotaExceeded),
         (0x62, Packet::Pubrel, 0x92, ReasonCode::PacketIdentifierNotFound),

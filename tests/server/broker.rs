@@ -28,6 +28,7 @@ const CONNECT_5: &[u8] = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01d";
 fn on(dir: &Path) -> Config {
     let mut config = config(listener("plain"));
     config.data.dir = dir.join("data");
+    config.data.segment_size = 1 << 20;
     config
 }
 

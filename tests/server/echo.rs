@@ -32,10 +32,12 @@ pub(crate) enum Seen {
     Received(usize),
     Drained(usize),
     Closed(ConnectionId),
+    Reloaded,
 }
 
 /// See the module. The words: `close` closes after it was sent back, `pause` pauses, and whatever comes then is left where
-/// it is until the alarm goes off and everything is handed in again, `flood` sends 16 MiB, `hang up` sends 16 MiB and closes.
+/// it is until the alarm goes off and everything is handed in again, `flood` sends 16 MiB, `hang up` sends 16 MiB and closes,
+/// `panic` panics.
 pub(crate) struct Echo {
     outputs: VecDeque<Output>,
     seen: mpsc::UnboundedSender<Seen>,
@@ -72,6 +74,7 @@ impl Echo {
                 self.write(connection, vec![b'f'; FLOOD_BYTES]);
                 self.outputs.push_back(Output::Close { connection });
             }
+            b"panic" => panic!("as told"),
             _ => {}
         }
     }
@@ -110,7 +113,7 @@ impl Core for Echo {
                 }
                 self.outputs.push_back(Output::Stopped);
             }
-            Event::AccessRead { .. } => {}
+            Event::AccessRead { .. } => self.see(Seen::Reloaded),
             other => panic!("no slow work, no {other:?}"),
         }
     }

@@ -1,15 +1,20 @@
 //! The start and the end of a server.
 
+use rustix::process::Signal;
 use tidelog::broker::event::Origin;
 use tidelog::config::Anonymous;
 use tidelog::config::Listener;
 use tidelog::server::Server;
 use tidelog::server::ServerError;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
 use tokio::task;
 
 use super::echo::Echo;
 use super::echo::Fixture;
+use super::echo::Seen;
 use super::echo::config;
 use super::echo::echoed;
 use super::echo::expect;
@@ -82,4 +87,38 @@ async fn an_address_in_use_is_an_error_that_names_the_listener() {
     let error = Server::new(config(second)).start_with(Box::new(Echo::new().0)).unwrap_err();
     assert!(matches!(&error, ServerError::Listen { name, .. } if name == "second"));
     assert!(error.to_string().starts_with("listener second: 127.0.0.1:"), "{error}");
+}
+
+#[tokio::test]
+async fn a_core_that_panics_is_the_end_of_its_server() {
+    let fixture = Fixture::start(config(listener("plain")));
+    let mut stream = fixture.connect().await;
+    within(stream.write_all(b"panic")).await.unwrap();
+    within(async {
+        while !fixture.running.has_ended() {
+            task::yield_now().await;
+        }
+    })
+    .await;
+    let running = fixture.running;
+    let ended = within(task::spawn_blocking(move || running.shutdown())).await.unwrap();
+    assert!(matches!(ended, Err(ServerError::Panicked)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn signals_reload_and_end_it() {
+    let _so_that_none_kills_the_tests =
+        [signal(SignalKind::hangup()), signal(SignalKind::terminate())];
+    let Fixture { running, mut seen } = Fixture::start(config(listener("plain")));
+    let send = |signal| rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
+    let ended = task::spawn_blocking(move || running.run_until_signal());
+    within(async {
+        while !matches!(seen.try_recv(), Ok(Seen::Reloaded)) {
+            send(Signal::HUP);
+            task::yield_now().await;
+        }
+    })
+    .await;
+    send(Signal::TERM);
+    within(ended).await.unwrap().unwrap();
 }

@@ -65,7 +65,7 @@ pub(crate) struct Options {
     pub(crate) connect: Connect,
     /// Log in by SCRAM-SHA-256 with the CONNECT's user name and password.
     pub(crate) scram: bool,
-    /// How many messages at QoS 1 and 2 may be on their way to the broker, if it takes so many.
+    /// How many messages at `QoS` 1 and 2 may be on their way to the broker, if it takes so many.
     pub(crate) in_flight_max: u16,
     /// At most this long from the first byte to the CONNACK, if that is less than the usual 20 seconds.
     pub(crate) connect_timeout: Option<Duration>,
@@ -196,9 +196,9 @@ pub(crate) enum Event {
         /// To acknowledge it with.
         receipt: Receipt,
     },
-    /// The flow of a message at QoS 2 that came to us has ended.
+    /// The flow of a message at `QoS` 2 that came to us has ended.
     Released,
-    /// A message of ours at QoS 1 or 2 was acknowledged or refused.
+    /// A message of ours at `QoS` 1 or 2 was acknowledged or refused.
     Completed(Completion),
     /// The answer to a SUBSCRIBE.
     Subscribed(Suback),
@@ -248,12 +248,12 @@ impl Client {
         }
     }
 
-    /// How many messages at QoS 1 and 2 are on their way to the broker.
+    /// How many messages at `QoS` 1 and 2 are on their way to the broker.
     pub(crate) fn in_flight(&self) -> usize {
         self.session.in_flight()
     }
 
-    /// How many received messages at QoS 2 still wait for the broker's PUBREL.
+    /// How many received messages at `QoS` 2 still wait for the broker's PUBREL.
     pub(crate) fn awaiting_release(&self) -> usize {
         self.session.awaiting_release()
     }
@@ -283,7 +283,7 @@ impl Client {
     }
 
     /// Sends a message. A topic alias in it is used once the broker has been told the topic. `number` comes back in
-    /// [`Event::Completed`]. Without a connection a message at QoS 0 is lost.
+    /// [`Event::Completed`]. Without a connection a message at `QoS` 0 is lost.
     pub(crate) fn publish(&mut self, number: u64, publish: Publish) {
         let publish = match publish.qos {
             QoS::AtMostOnce => publish,

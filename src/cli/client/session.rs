@@ -1,14 +1,14 @@
-//! What the client owes and is owed at QoS 1 and 2. It outlives a connection and knows none.
+//! What the client owes and is owed at `QoS` 1 and 2. It outlives a connection and knows none.
 //!
 //! ```text
-//! outbound   QoS 1   PUBLISH -> waits for PUBACK  -> done
-//!            QoS 2   PUBLISH -> waits for PUBREC  -> PUBREL -> waits for PUBCOMP -> done
-//! inbound    QoS 2   PUBLISH -> delivered -> acknowledged by the application: PUBREC -> PUBREL: PUBCOMP -> forgotten
+//! outbound   `QoS` 1   PUBLISH -> waits for PUBACK  -> done
+//!            `QoS` 2   PUBLISH -> waits for PUBREC  -> PUBREL -> waits for PUBCOMP -> done
+//! inbound    `QoS` 2   PUBLISH -> delivered -> acknowledged by the application: PUBREC -> PUBREL: PUBCOMP -> forgotten
 //! ```
 //!
 //! - Packet ids are shared by PUBLISH, SUBSCRIBE and UNSUBSCRIBE; one in use is not given again [MQTT-2.2.1-3].
 //! - What a new connection has to send again comes in the order in which it was first sent [MQTT-4.6.0-1].
-//! - A message at QoS 2 is delivered to the application once, as long as the session lives on the broker.
+//! - A message at `QoS` 2 is delivered to the application once, as long as the session lives on the broker.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -57,9 +57,9 @@ enum Inbound {
 /// A message that the application has to acknowledge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receipt {
-    /// QoS 0: nothing to do.
+    /// `QoS` 0: nothing to do.
     None,
-    /// QoS 1: the acknowledgement is good on the connection that brought the message only, since the broker sends
+    /// `QoS` 1: the acknowledgement is good on the connection that brought the message only, since the broker sends
     /// it again on the next one.
     Once {
         /// The packet id.
@@ -67,7 +67,7 @@ pub(crate) enum Receipt {
         /// The connection.
         connection: u64,
     },
-    /// QoS 2: good as long as the session knows this delivery.
+    /// `QoS` 2: good as long as the session knows this delivery.
     Exactly {
         /// The packet id.
         packet_id: PacketId,
@@ -111,7 +111,7 @@ impl Session {
         self.outbound.len()
     }
 
-    /// Takes a message at QoS 1 or 2 into the flow and returns it with its packet id; `None` if all ids are in use.
+    /// Takes a message at `QoS` 1 or 2 into the flow and returns it with its packet id; `None` if all ids are in use.
     pub(super) fn publish(&mut self, number: u64, mut publish: Publish) -> Option<Publish> {
         let packet_id = self.next_id()?;
         publish.packet_id = Some(packet_id);
@@ -195,7 +195,7 @@ impl Session {
         }
     }
 
-    /// How many messages at QoS 2 were acknowledged and wait for their PUBREL.
+    /// How many messages at `QoS` 2 were acknowledged and wait for their PUBREL.
     pub(super) fn awaiting_release(&self) -> usize {
         self.inbound.values().filter(|inbound| **inbound == Inbound::Received).count()
     }

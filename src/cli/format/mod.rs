@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `%t` `%p` `%l` | topic, payload, length of the payload |
 //! | `%x` `%X` | payload in hexadecimal, lower or upper case |
-//! | `%q` `%r` `%m` | QoS, retain flag, packet id (0 at QoS 0) |
+//! | `%q` `%r` `%m` | `QoS`, retain flag, packet id (0 at `QoS` 0) |
 //! | `%A` `%C` `%D` `%E` `%F` `%R` | topic alias, content type, correlation data, message expiry, payload format, response topic |
 //! | `%P` `%S` | user properties as `name:value`, subscription ids |
 //! | `%I` `%U` | time as ISO 8601, as seconds since 1970 with nanoseconds |

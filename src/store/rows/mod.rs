@@ -174,7 +174,7 @@ impl Row {
             Self::Progress(_, row) => put(out, Some(row), ProgressRow::encode),
             Self::Subscription(_, _, row) => put(out, row.as_ref(), SubscriptionRow::encode),
             Self::Inbound(_, _, offset) => {
-                put(out, offset.as_ref(), |offset, out| inbound::encode(*offset, out))
+                put(out, offset.as_ref(), |offset, out| inbound::encode(*offset, out));
             }
             Self::Assigned(_, _, row) => put(out, row.as_ref(), AssignedRow::encode),
             Self::Will(_, row) => put(out, row.as_ref(), WillRow::encode),

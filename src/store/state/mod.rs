@@ -192,14 +192,14 @@ impl State {
             | Row::Assigned(ref client, ..)
             | Row::Will(ref client, _) => {
                 let client = client.clone();
-                self.put_client_row(client, row, offset, recorded, changes);
+                self.put_client_row(&client, row, offset, recorded, changes);
             }
         }
     }
 
     fn put_client_row(
         &mut self,
-        id: ClientId,
+        id: &ClientId,
         row: Row,
         offset: Offset,
         recorded: bool,
@@ -222,7 +222,7 @@ impl State {
         };
         client.put(row, offset, noted);
         if client.is_empty() {
-            self.clients.remove(&id);
+            self.clients.remove(id);
         }
     }
 

@@ -1,0 +1,56 @@
+//! Matching, written from the specification's words and as simply as possible: the judge of the broker's trie.
+
+/// The share name and the filter behind it.
+pub(super) fn split(filter: &str) -> (Option<&str>, &str) {
+    filter
+        .strip_prefix("$share/")
+        .and_then(|rest| rest.split_once('/'))
+        .map_or((None, filter), |(share, filter)| (Some(share), filter))
+}
+
+/// Whether a topic matches a filter [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.2-1].
+pub(super) fn matches(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && (filter.starts_with('#') || filter.starts_with('+')) {
+        return false;
+    }
+    let filter: Vec<&str> = filter.split('/').collect();
+    let topic: Vec<&str> = topic.split('/').collect();
+    match filter.split_last() {
+        Some((&"#", parents)) => topic.len() >= parents.len() && levels_match(parents, &topic),
+        _ => topic.len() == filter.len() && levels_match(&filter, &topic),
+    }
+}
+
+fn levels_match(filter: &[&str], topic: &[&str]) -> bool {
+    filter.iter().zip(topic).all(|(wanted, level)| *wanted == "+" || wanted == level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_of_the_specification() {
+        for (filter, topic, expected) in [
+            ("sport/tennis/player1/#", "sport/tennis/player1", true),
+            ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon", true),
+            ("sport/#", "sport", true),
+            ("sport/#", "sports", false),
+            ("#", "a/b", true),
+            ("#", "$SYS/a", false),
+            ("+/a", "$SYS/a", false),
+            ("$SYS/#", "$SYS/a", true),
+            ("sport/tennis/+", "sport/tennis/player1", true),
+            ("sport/tennis/+", "sport/tennis/player1/ranking", false),
+            ("sport/+", "sport", false),
+            ("sport/+", "sport/", true),
+            ("+/+", "/finance", true),
+            ("/+", "/finance", true),
+            ("+", "/finance", false),
+        ] {
+            assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
+        }
+        assert_eq!(split("$share/g/a/+"), (Some("g"), "a/+"));
+        assert_eq!(split("a/+"), (None, "a/+"));
+    }
+}

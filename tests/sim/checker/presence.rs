@@ -1,0 +1,118 @@
+//! Whether a client's session can be there, and whether it can be gone, when it connects [MQTT-3.2.2-2] [MQTT-3.2.2-3].
+
+use super::Expiry;
+use super::Micros;
+use super::SLACK;
+
+/// What is known about the session of one client id.
+#[derive(Default)]
+pub(super) struct Presence {
+    /// The session that CONNACK last confirmed.
+    session: Option<Confirmed>,
+    /// The CONNECT sent last.
+    connecting_at: Micros,
+    now: Micros,
+    /// CONNECTs before the last one of which nobody knows what they did.
+    unanswered: u32,
+    unanswered_clean: bool,
+    pending: Option<bool>,
+}
+
+struct Confirmed {
+    expiry: Expiry,
+    /// What a DISCONNECT that may have been lost changed it to.
+    changed: Option<Expiry>,
+    /// The connection ended at the earliest then.
+    closing_at: Option<Micros>,
+    /// The broker knew it at the latest then.
+    closed_at: Option<Micros>,
+}
+
+impl Presence {
+    pub(super) fn connecting(&mut self, clean_start: bool, now: Micros) {
+        if let Some(earlier_clean) = self.pending.replace(clean_start) {
+            self.unanswered += 1;
+            self.unanswered_clean |= earlier_clean;
+        }
+        self.connecting_at = now;
+        self.now = now;
+        if let Some(session) = &mut self.session {
+            session.closing_at.get_or_insert(now);
+        }
+    }
+
+    /// Whether session present may be true, and whether it may be false.
+    pub(super) fn allows(&self, clean_start: bool) -> (bool, bool) {
+        if clean_start {
+            return (false, true);
+        }
+        let Some(session) = &self.session else { return (self.unanswered > 0, true) };
+        let (mut present, mut absent) = self.lives(session, session.expiry);
+        if let Some(changed) = session.changed {
+            let other = self.lives(session, changed);
+            present |= other.0;
+            absent |= other.1;
+        }
+        (present || self.unanswered > 0, absent || self.unanswered_clean)
+    }
+
+    fn lives(&self, session: &Confirmed, expiry: Expiry) -> (bool, bool) {
+        let seconds = match expiry {
+            Expiry::Never => return (true, false),
+            Expiry::After(seconds) => u64::from(seconds) * 1_000_000,
+            Expiry::WithConnection => {
+                let closed = session.closed_at.is_some_and(|at| at < self.connecting_at);
+                return (!closed, true);
+            }
+        };
+        let surely_lives = session.closing_at.is_none_or(|at| self.now + SLACK < at + seconds);
+        let surely_gone =
+            session.closed_at.is_some_and(|at| self.connecting_at > at + seconds + SLACK);
+        (!surely_gone, !surely_lives)
+    }
+
+    pub(super) fn connected(&mut self, expiry: Expiry) {
+        self.pending = None;
+        self.unanswered = 0;
+        self.unanswered_clean = false;
+        self.session = Some(Confirmed { expiry, changed: None, closing_at: None, closed_at: None });
+    }
+
+    /// Brings the clock forward to the answer.
+    pub(super) fn answered_at(&mut self, now: Micros) {
+        self.now = now;
+    }
+
+    pub(super) fn closing(&mut self, now: Micros) {
+        if let Some(session) = &mut self.session {
+            session.closing_at.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn closed(&mut self, now: Micros) {
+        self.closing(now);
+        if let Some(session) = &mut self.session {
+            session.closed_at.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn changed(&mut self, expiry: Expiry) {
+        if let Some(session) = &mut self.session {
+            session.changed = Some(expiry);
+        }
+    }
+
+    /// What the broker knew about the end of the connection may be lost.
+    pub(super) fn crashed(&mut self, now: Micros) {
+        self.closing(now);
+        if let Some(session) = &mut self.session {
+            session.closed_at = None;
+        }
+    }
+
+    pub(super) fn recovered(&mut self, now: Micros) {
+        if let Some(session) = &mut self.session {
+            session.closed_at.get_or_insert(now);
+        }
+    }
+}

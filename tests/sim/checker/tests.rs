@@ -1,0 +1,1 @@
+//! The checker sees what it should.

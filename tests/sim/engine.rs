@@ -1,0 +1,150 @@
+//! The broker with its store on a disk in memory, and its slow work done when asked: what the simulation and the golden
+//! scripts drive.
+
+use std::sync::Arc;
+
+use tidelog::access;
+use tidelog::access::Access;
+use tidelog::access::PasswordJob;
+use tidelog::broker::Broker;
+use tidelog::broker::Event;
+use tidelog::broker::Options;
+use tidelog::broker::Origin;
+use tidelog::broker::Output;
+use tidelog::commitlog::Offset;
+use tidelog::commitlog::PendingBatch;
+use tidelog::commitlog::ReadRequest;
+use tidelog::commitlog::Reader;
+use tidelog::commitlog::StoredRecord;
+use tidelog::commitlog::Truncation;
+use tidelog::commitlog::Writer;
+use tidelog::commitlog::disk::MemoryDisk;
+use tidelog::store;
+use tidelog::store::Checkpoint;
+use tidelog::store::Checkpointer;
+use tidelog::store::MemoryStateStore;
+use tidelog::store::Opened;
+use tidelog::store::RecoverySummary;
+use tidelog::store::Store;
+use tidelog::store::StoreError;
+use tidelog::time::Timestamp;
+
+/// What an engine is made with, again after each crash.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) broker: Options,
+    pub(crate) store: store::Options,
+    /// The texts of the password file and the ACL file.
+    pub(crate) passwords: Option<String>,
+    pub(crate) acl: Option<String>,
+}
+
+/// Slow work that the broker asked for.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Commit(PendingBatch),
+    Fetch(u64, ReadRequest),
+    Verify(u64, PasswordJob),
+    Checkpoint(Checkpoint),
+    Truncate(Truncation),
+}
+
+/// A broker that runs.
+pub(crate) struct Engine {
+    broker: Broker,
+    writer: Writer,
+    reader: Reader,
+    checkpointer: Checkpointer,
+    durability: store::Durability,
+}
+
+impl Engine {
+    /// Opens what is on the disk, and starts a broker on it.
+    pub(crate) fn open(
+        disk: &MemoryDisk,
+        states: &MemoryStateStore,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<(Self, RecoverySummary), StoreError> {
+        let Opened { store, writer, reader, checkpointer, recovery } = Store::open(
+            Arc::new(disk.clone()),
+            Box::new(states.clone()),
+            settings.store.clone(),
+            now,
+            &mut |_| {},
+        )?;
+        let options =
+            access::Options { remember_passwords: std::time::Duration::ZERO, secret: [7; 32] };
+        let access =
+            Access::new(options, settings.passwords.as_deref(), settings.acl.as_deref()).unwrap();
+        let broker = Broker::new(settings.broker.clone(), store, access, [9; 32], now);
+        let durability = settings.store.durability;
+        Ok((Self { broker, writer, reader, checkpointer, durability }, recovery))
+    }
+
+    /// Hands an event in and takes all outputs.
+    pub(crate) fn handle(&mut self, now: Timestamp, event: Event<'_>) -> Vec<Output> {
+        self.broker.handle(now, event);
+        std::iter::from_fn(|| self.broker.poll_output()).collect()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.broker.poll_timeout()
+    }
+
+    /// Does slow work and says what came out.
+    pub(crate) fn run(&mut self, work: Work) -> Event<'static> {
+        match work {
+            Work::Commit(batch) => {
+                Event::Committed(self.writer.commit(&batch, self.durability.commit()))
+            }
+            Work::Fetch(ticket, request) => {
+                Event::Fetched { ticket, result: self.reader.read(&request) }
+            }
+            Work::Verify(ticket, job) => Event::Verified { ticket, verdict: job.run() },
+            Work::Checkpoint(checkpoint) => Event::Checkpointed(self.checkpointer.run(&checkpoint)),
+            Work::Truncate(truncation) => {
+                self.reader.forget(&truncation);
+                Event::Truncated(self.writer.truncate(&truncation))
+            }
+        }
+    }
+
+    /// Does a step of what the writer does between commits.
+    pub(crate) fn maintain(&mut self) {
+        // What failed here is made again when it is missed.
+        let _ = self.writer.maintain();
+    }
+
+    /// Every record of the log, oldest first.
+    pub(crate) fn records(&mut self, visit: &mut dyn FnMut(StoredRecord)) {
+        self.reader.replay(Offset::ZERO, visit).unwrap();
+    }
+}
+
+/// The work in an output; the output itself if it is none.
+pub(crate) fn work_of(output: Output) -> Result<Work, Output> {
+    match output {
+        Output::Commit(batch) => Ok(Work::Commit(batch)),
+        Output::Fetch { ticket, request } => Ok(Work::Fetch(ticket, request)),
+        Output::Verify { ticket, job } => Ok(Work::Verify(ticket, job)),
+        Output::Checkpoint(checkpoint) => Ok(Work::Checkpoint(checkpoint)),
+        Output::Truncate(truncation) => Ok(Work::Truncate(truncation)),
+        other @ (Output::Write { .. }
+        | Output::Close { .. }
+        | Output::Pause { .. }
+        | Output::Resume { .. }
+        | Output::Poisoned(_)
+        | Output::Stopped) => Err(other),
+    }
+}
+
+/// Where every connection comes from.
+pub(crate) fn origin() -> Origin {
+    Origin {
+        listener: "memory".into(),
+        peer: "memory".into(),
+        anonymous: true,
+        certificate_name: None,
+    }
+}

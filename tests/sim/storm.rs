@@ -1,0 +1,306 @@
+//! What goes wrong in a world, and what its clients do meanwhile.
+
+use tidelog::broker::Event;
+use tidelog::commitlog::disk::memory::Failure;
+use tidelog::commitlog::disk::memory::Injection;
+use tidelog::commitlog::disk::memory::Operation;
+use tidelog::store::MessageView;
+
+use crate::checker::Fact;
+use crate::client::Client;
+use crate::client::Effects;
+use crate::client::Phase;
+use crate::client::number_in;
+use crate::engine::Engine;
+use crate::engine::Work;
+use crate::network::End;
+use crate::plan::MILLI;
+use crate::plan::SECOND;
+use crate::world::Happening;
+use crate::world::World;
+
+impl World {
+    /// A client does something, and will do something again.
+    pub(super) fn act(&mut self, client: usize) {
+        let delay =
+            if self.calm { 200 * MILLI } else { self.chance.delay(MILLI, 2 * self.plan.action) };
+        self.after(delay, Happening::Act(client));
+        match self.clients[client].phase {
+            Phase::Offline => self.act_offline(client),
+            Phase::Connecting => self.maybe_give_up(client),
+            Phase::Online if self.calm => self.act_calm(client),
+            Phase::Online => self.act_online(client),
+        }
+    }
+
+    fn act_offline(&mut self, client: usize) {
+        let persona = &self.clients[client].persona;
+        let clean_percent = if self.calm { 0 } else { persona.clean_percent };
+        if self.engine.is_some() && (!self.calm || persona.is_persistent()) {
+            let clean = self.chance.percent(clean_percent);
+            self.connect(client, clean);
+        }
+    }
+
+    /// A client that waits for CONNACK now and then loses its connection or its patience.
+    fn maybe_give_up(&mut self, client: usize) {
+        if !self.calm && self.chance.below(1_000) < self.plan.cuts {
+            self.end_link(client, End::Cut);
+        }
+    }
+
+    fn act_calm(&mut self, client: usize) {
+        let link = self.clients[client].link;
+        if self.links.get(&link).is_some_and(|link| link.stalled) {
+            self.after(0, Happening::Unstall(link));
+        }
+        let mut effects = Effects::default();
+        let persona = &self.clients[client].persona;
+        if persona.name == "audit" {
+            if !self.clients[client].has_begun() && self.clients[client].waits_for().is_none() {
+                self.clients[client].subscribe_to_all(&mut effects);
+            }
+        } else if !self.clients[client].has_begun() {
+            self.clients[client].subscribe(&mut self.chance, &mut effects);
+        } else {
+            self.clients[client].ping(&mut effects);
+        }
+        self.apply(client, effects);
+    }
+
+    fn act_online(&mut self, client: usize) {
+        let plan = &self.plan;
+        let ends = [
+            plan.cuts,
+            plan.vanishes,
+            plan.take_overs,
+            plan.stalls,
+            plan.disconnects,
+            plan.garbage,
+        ];
+        let mut dice = self.chance.below(1_000);
+        for (kind, share) in ends.into_iter().enumerate() {
+            if dice < share {
+                return self.disturb(client, kind);
+            }
+            dice -= share;
+        }
+        let mut effects = Effects::default();
+        if self.clients[client].has_begun() {
+            self.speak(client, &mut effects);
+        } else {
+            self.clients[client].subscribe(&mut self.chance, &mut effects);
+        }
+        self.apply(client, effects);
+    }
+
+    fn speak(&mut self, client: usize, effects: &mut Effects) {
+        let known = &mut self.clients[client];
+        let chance = &mut self.chance;
+        match chance.below(20) {
+            0 if !known.persona.stable => known.subscribe(chance, effects),
+            1 if !known.persona.stable && known.persona.share.is_none() => {
+                known.unsubscribe(chance, effects)
+            }
+            1 if chance.percent(20) => known.unsubscribe(chance, effects),
+            2 => known.ping(effects),
+            _ if known.persona.publishes => {
+                for _ in 0..chance.between(1, 4) {
+                    self.next_number += 1;
+                    known.publish(self.next_number, chance, effects);
+                }
+            }
+            _ => known.ping(effects),
+        }
+    }
+
+    fn disturb(&mut self, client: usize, kind: usize) {
+        match kind {
+            0 => self.end_link(client, End::Cut),
+            1 => self.end_link(client, End::Vanished),
+            2 => {
+                let clean = self.chance.percent(self.clients[client].persona.clean_percent);
+                self.connect(client, clean);
+            }
+            3 => self.stall(client),
+            4 => {
+                let mut effects = Effects::default();
+                self.clients[client].disconnect(&mut self.chance, &mut effects);
+                self.apply(client, effects);
+                self.end_link(client, End::Closed);
+            }
+            _ => {
+                let mut effects = Effects::default();
+                Client::send_garbage(&mut self.chance, &mut effects);
+                self.apply(client, effects);
+            }
+        }
+    }
+
+    fn stall(&mut self, client: usize) {
+        let number = self.clients[client].link;
+        if let Some(link) = self.links.get_mut(&number) {
+            link.stalled = true;
+            let delay = self.chance.delay(10 * MILLI, 8 * SECOND);
+            self.after(delay, Happening::Unstall(number));
+        }
+    }
+
+    pub(super) fn crash_by_plan(&mut self) {
+        if self.plan.crash > 0 && !self.calm {
+            let delay = self.chance.delay(10 * MILLI, 2 * self.plan.crash);
+            self.after(delay, Happening::Crash);
+        }
+        self.crash();
+    }
+
+    /// The broker ends, in the middle of whatever it was doing.
+    fn crash(&mut self) {
+        if self.engine.is_none() {
+            return;
+        }
+        self.interrupt_work();
+        self.fact(Fact::Crashed);
+        self.engine = None;
+        self.forget_life();
+        self.lose_what_is_not_synced();
+        let links: Vec<u64> =
+            self.links.iter().filter(|(_, link)| !link.over).map(|(number, _)| *number).collect();
+        for number in links {
+            if let Some(link) = self.links.get_mut(&number) {
+                link.broker_died(&mut self.chance);
+                link.stalled = false;
+            }
+            self.schedule_down(number);
+            let delay = self.chance.delay(0, SECOND);
+            self.after(delay, Happening::Ended(number));
+        }
+        let delay = self.chance.delay(MILLI, 2 * SECOND);
+        self.after(delay, Happening::Start);
+    }
+
+    /// Work under way at the moment of the crash is done, not done, or half done.
+    fn interrupt_work(&mut self) {
+        let Some(engine) = &mut self.engine else { return };
+        for work in std::mem::take(&mut self.work).into_values() {
+            if !matches!(work, Work::Commit(_) | Work::Checkpoint(_) | Work::Truncate(_)) {
+                continue;
+            }
+            match self.chance.below(3) {
+                0 => {}
+                1 => drop(engine.run(work)),
+                _ => {
+                    let operation = *self.chance.pick(&[Operation::Write, Operation::Sync]);
+                    let after = self.chance.below(3);
+                    self.disk.inject(Injection {
+                        operation,
+                        after,
+                        failure: Failure::Io,
+                        sticky: true,
+                    });
+                    drop(engine.run(work));
+                }
+            }
+        }
+        self.disk.heal();
+    }
+
+    fn lose_what_is_not_synced(&mut self) {
+        if self.chance.percent(self.plan.power_percent) {
+            self.disk.crash(self.chance.bits());
+            let kept = self.chance.index(self.states.unsynced() + 1);
+            self.states.crash(kept);
+        } else {
+            self.disk.kill();
+        }
+        match self.chance.below(20) {
+            0 | 1 => self.states.delete(),
+            2 => self.states.damage(),
+            _ => {}
+        }
+    }
+
+    /// The broker starts on what is left, unless it dies again while it does.
+    pub(super) fn start(&mut self) {
+        if self.engine.is_some() {
+            return;
+        }
+        self.disk.set_capacity(None);
+        let dies = self.life > 0 && !self.calm && self.chance.percent(15);
+        if dies {
+            let operation =
+                *self.chance.pick(&[Operation::Write, Operation::Sync, Operation::Read]);
+            let after = self.chance.below(6);
+            self.disk.inject(Injection { operation, after, failure: Failure::Io, sticky: true });
+        }
+        let opened = Engine::open(&self.disk, &self.states, &self.plan.settings, self.timestamp());
+        self.disk.heal();
+        if dies {
+            drop(opened);
+            self.lose_what_is_not_synced();
+            let delay = self.chance.delay(MILLI, SECOND);
+            return self.after(delay, Happening::Start);
+        }
+        match opened {
+            Ok((engine, summary)) => {
+                self.trace.line(
+                    self.now,
+                    format_args!("started: {:?} {:?}", summary.log, summary.checkpoint),
+                );
+                if !summary.damage.is_empty() || !summary.log.damage.is_empty() {
+                    self.violations.push(format!(
+                        "recovery found damage where there was only a crash: {summary:?}"
+                    ));
+                }
+                self.engine = Some(engine);
+            }
+            Err(error) => {
+                return self.violations.push(format!("the broker does not start again: {error}"));
+            }
+        }
+        self.check_promised();
+        self.fact(Fact::Recovered);
+        self.event(Event::Tick);
+    }
+
+    /// What was acknowledged before the crash is in the log after it.
+    fn check_promised(&mut self) {
+        let Some(engine) = &mut self.engine else { return };
+        let mut missing = self.promised.clone();
+        engine.records(&mut |record| {
+            if let Some(message) = MessageView::from_record(&record)
+                && let Some(number) = number_in(message.payload)
+            {
+                missing.remove(&number);
+            }
+        });
+        if let Some(number) = missing.first() {
+            self.violations.push(format!(
+                "message {number} was acknowledged, and is not in the log after the crash"
+            ));
+        }
+    }
+
+    /// The disk fails once, or is full for a while.
+    pub(super) fn fault(&mut self) {
+        if self.calm {
+            return;
+        }
+        let delay = self.chance.delay(100 * MILLI, 2 * self.plan.disk_fault.max(2 * SECOND));
+        self.after(delay, Happening::Fault);
+        if self.engine.is_none() {
+            return;
+        }
+        if self.plan.fills {
+            self.note_full();
+            let room = self.chance.below(2_000);
+            let full = self.chance.percent(50);
+            self.disk.set_capacity(full.then(|| self.disk.used_bytes() + room));
+        }
+        if self.plan.disk_fault > 0 {
+            let operation = *self.chance.pick(&[Operation::Write, Operation::Sync]);
+            let after = self.chance.below(4);
+            self.disk.inject(Injection { operation, after, failure: Failure::Io, sticky: false });
+        }
+    }
+}
