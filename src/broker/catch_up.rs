@@ -24,12 +24,12 @@ use crate::broker::client::Behind;
 use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Mode;
-use crate::broker::client::NUMBERS_RESERVED;
 use crate::broker::deliver::Delivery;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
 use crate::broker::event::Output;
 use crate::broker::message::Message;
+use crate::broker::retained::carried_copy;
 use crate::broker::stats::Dropped;
 use crate::commitlog::KeyMatcher;
 use crate::commitlog::Offset;
@@ -40,6 +40,7 @@ use crate::commitlog::StoredRecord;
 use crate::mqtt::Ack;
 use crate::mqtt::Packet;
 use crate::mqtt::QoS;
+use crate::mqtt::ReasonCode;
 use crate::mqtt::SubscriptionId;
 use crate::mqtt::SubscriptionIds;
 use crate::mqtt::TopicFilter;
@@ -97,6 +98,9 @@ impl Broker {
         if walk == Walk::CaughtUp {
             return;
         }
+        if walk != Walk::More {
+            behind.let_go_of_batches();
+        }
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.mode = Mode::Behind(behind);
         }
@@ -120,13 +124,21 @@ impl Broker {
         let assigned = self.next_assigned(known).filter(|(place, _)| *place <= frontier);
         match (assigned, run) {
             (Some(key), None) => self.step_assigned(client, behind, key),
-            (Some(key), Some(place)) if key.0 <= place => self.step_assigned(client, behind, key),
+            // As long as one commit can take more of a run, more is assigned.
+            (Some(key), Some(place)) if key.0 <= place && !self.may_assign_more(known) => {
+                self.step_assigned(client, behind, key)
+            }
             (_, Some(_)) => self.step_run(client, behind),
             (None, None) => match behind.chunk.pop_front() {
                 Some(record) => self.step_message(client, behind, record),
                 None => self.step_read(client, behind),
             },
         }
+    }
+
+    /// Whether the assignments so far wait to become durable, and the window takes more than those.
+    fn may_assign_more(&self, known: &Client) -> bool {
+        known.assigned_after > self.released() && known.outbound.quota() > known.assigned_waiting
     }
 
     /// The next assignment that had no turn.
@@ -138,8 +150,9 @@ impl Broker {
 
     /// Reads more of the log, or ends the walk.
     fn step_read(&mut self, client: ClientRef, behind: &mut Behind) -> Walk {
-        let released = self.released();
-        if behind.scanned >= released {
+        // Not beyond the router, which hands on what comes behind it.
+        let routed = self.routed;
+        if behind.scanned >= routed {
             return self.finish_walk(client, behind);
         }
         let matcher = match &behind.matcher {
@@ -147,9 +160,10 @@ impl Broker {
             None => self.matcher_of(client),
         };
         behind.matcher = Some(Arc::clone(&matcher));
-        match self.store.read(behind.scanned, released, CHUNK_BYTES, &matcher) {
+        match self.store.read(behind.scanned, routed, CHUNK_BYTES, &matcher) {
             Read::Records { records, next } => {
                 behind.chunk = VecDeque::from(records);
+                behind.shares_batches = true;
                 behind.scanned = next;
                 Walk::More
             }
@@ -177,12 +191,10 @@ impl Broker {
             durable,
             now: self.now,
         };
-        for unrouted in &self.unrouted {
+        let from = self.unrouted.partition_point(|unrouted| unrouted.offset < behind.qos0_from);
+        for unrouted in self.unrouted.range(from..) {
             let Routing::Qos0(route) = &unrouted.what else { continue };
-            let target = route.targets.iter().find(|target| target.client == client);
-            let (Some(target), true) = (target, unrouted.offset >= behind.qos0_from) else {
-                continue;
-            };
+            let Some(target) = route.target(client) else { continue };
             let Some(stored) = store.peek(unrouted.offset) else { continue };
             let view = stored.view();
             let message = Message::from(&view);
@@ -210,7 +222,7 @@ impl Broker {
         let Some(known) = self.clients.get(client.index()) else { return true };
         let assigned_before =
             self.next_assigned(known).is_some_and(|(place, _)| place < known.connected_at);
-        known.runs.is_empty() && !assigned_before && self.released() >= known.connected_at
+        known.runs.is_empty() && !assigned_before && self.routed >= known.connected_at
     }
 
     fn step_message(
@@ -287,7 +299,7 @@ impl Broker {
             .session(&known.id)
             .and_then(|session| session.assigned.get(&key))
             .cloned();
-        let Some(row) = row else { return Walk::More };
+        let Some(mut row) = row else { return Walk::More };
         // QoS 0 that may have been sent before is not sent twice.
         if row.qos == QoS::AtMostOnce && late && !row.retained {
             return Walk::More;
@@ -295,7 +307,14 @@ impl Broker {
         let ids = subscription_ids(&row.subscription_ids);
         let terms =
             Terms { qos: row.qos, retain: row.retained, subscription_ids: &ids, place: key.0 };
-        let walk = match self.locate(client, behind, row.message) {
+        let mut located = self.locate(client, behind, row.message);
+        if matches!(located, Located::Gone)
+            && let Some(copy) = carried_copy(self.store.state(), row.message)
+        {
+            row.message = copy;
+            located = self.locate(client, behind, copy);
+        }
+        let walk = match located {
             Located::Memory => self.send_from_memory(client, &row, terms, key),
             Located::Fetched(record) => {
                 let view = MessageView::from_record(&record);
@@ -355,7 +374,11 @@ impl Broker {
             if let Some(known) = self.clients.get_mut(client.index())
                 && terms.qos > QoS::AtMostOnce
             {
+                let number = known.outbound.next_number();
                 known.outbound.push(terms.place, Step::Done);
+                if let Some(key) = key {
+                    known.assigned_numbers.insert(number, key);
+                }
             }
             return Walk::More;
         };
@@ -416,11 +439,7 @@ impl Broker {
 
     /// Asks for more numbers in good time.
     pub(super) fn reserve_numbers(&mut self, client: ClientRef) {
-        let low = self.clients.get(client.index()).is_some_and(|known| {
-            known.outbound.next_number().saturating_add(NUMBERS_RESERVED / 2)
-                > known.reserved.newest()
-        });
-        if low {
+        if self.clients.get(client.index()).is_some_and(Client::is_low_on_numbers) {
             self.progress_is_due(client);
         }
     }
@@ -491,10 +510,13 @@ impl Broker {
     /// An answer from the disk.
     pub(super) fn handle_fetched(&mut self, ticket: u64, result: Result<ReadResult, StorageError>) {
         let Some(awaited) = self.tickets.remove(&ticket) else { return };
-        let result = result.unwrap_or_else(|error| {
-            tracing::error!(%error, "a read failed");
-            ReadResult::default()
-        });
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => {
+                tracing::error!(%error, "a read failed");
+                return self.read_failed(awaited);
+            }
+        };
         for damage in &result.damage {
             tracing::error!(%damage, "the log is damaged; what can be read is served");
         }
@@ -509,7 +531,7 @@ impl Broker {
             Awaited::GroupRecord(group, key, offset) => {
                 self.group_record_fetched(group, &key, ticket, offset, result)
             }
-            Awaited::Retention => self.retention_fetched(result),
+            Awaited::Retention => self.retention_fetched(&result),
             Awaited::Carry => self.carry_fetched(&result),
             Awaited::Password(_) => {}
         }
@@ -527,12 +549,35 @@ impl Broker {
         }
     }
 
+    /// The disk can't read: who waits for it is told, and stands where it stood.
+    fn read_failed(&mut self, awaited: Awaited) {
+        match awaited {
+            Awaited::ClientChunk(client) | Awaited::ClientRecord(client, _) => {
+                let known = self.clients.get(client.index());
+                let known = known.filter(|known| known.epoch == client.epoch);
+                if let Some(slot) = known.map(|known| known.connection) {
+                    self.disconnect(
+                        slot,
+                        ReasonCode::UnspecifiedError,
+                        Some("the log can't be read"),
+                    );
+                }
+            }
+            Awaited::GroupChunk(group, key) | Awaited::GroupRecord(group, key, _) => {
+                self.group_read_failed(group, &key);
+            }
+            Awaited::Retention | Awaited::Carry => self.retention_read_failed(),
+            Awaited::Password(_) => {}
+        }
+    }
+
     fn chunk_fetched(&mut self, client: ClientRef, ticket: u64, result: ReadResult) {
-        let released = self.released();
+        let routed = self.routed;
         let Some(behind) = self.behind_that_awaits(client, ticket) else { return };
-        // A disk that can't read does not hold the client up for ever: what it has is served, the rest is passed.
-        let next = if result.next > behind.scanned { result.next } else { released };
+        // A result that does not move on has nothing more to give.
+        let next = if result.next > behind.scanned { result.next } else { routed };
         behind.chunk = VecDeque::from(result.records);
+        behind.shares_batches = true;
         behind.scanned = next;
         self.queue_turn(client);
     }
