@@ -4,11 +4,11 @@
 
 use crate::access::Action;
 use crate::broker::Broker;
-use crate::broker::catch_up::grant_of;
-use crate::broker::catch_up::is_shared;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Reserved;
 use crate::broker::client::Run;
+use crate::broker::coverage::grant_of;
+use crate::broker::coverage::is_shared;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
 use crate::mqtt::Packet;
