@@ -130,14 +130,17 @@ fn launch_tidelog(directory: &TempDir, settings: &Settings) -> Launched {
         let Ok(line) = lines.recv_timeout(START) else {
             panic!("the broker did not start:\n{}", output.lock().unwrap().join("\n"));
         };
-        addresses.extend(listening_address(&line).filter(|found| !addresses.contains(found)));
+        addresses.extend(listening_addresses(&line));
     }
     (child, addresses, output)
 }
 
 fn tidelog_config(directory: &TempDir, settings: &Settings) -> String {
     let data = directory.path().join("data").display().to_string();
-    let mut text = format!("[data]\ndir = {data:?}\n[sys]\ninterval = \"0s\"\n");
+    let mut text = format!("[data]\ndir = {data:?}\n");
+    if !settings.toml.contains("[sys]") {
+        text += "[sys]\ninterval = \"0s\"\n";
+    }
     text += "[[listener]]\nname = \"tcp\"\nkind = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
     if settings.websocket {
         text += "[[listener]]\nname = \"ws\"\nkind = \"websocket\"\naddress = \"127.0.0.1:0\"\n";
@@ -166,12 +169,14 @@ fn written(directory: &TempDir, name: &str, text: Option<&str>) -> Option<String
     Some(path.display().to_string())
 }
 
-/// The address in a line such as `listening on 127.0.0.1:40123 (tcp)`.
-fn listening_address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("127.0.0.1:")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    let port: u16 = digits.parse().ok().filter(|port| *port != 0)?;
-    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+/// The addresses in a line such as `listening: tcp on 127.0.0.1:40123 (tcp)`.
+fn listening_addresses(line: &str) -> Vec<SocketAddr> {
+    let port = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+    let ports = line.split("127.0.0.1:").skip(1).filter_map(port);
+    ports
+        .filter(|port| *port != 0)
+        .map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .collect()
 }
 
 fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
