@@ -13,7 +13,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// The layers of `src/lib.rs`, lowest first. Modules of the same layer do not know each other, `mqtt` aside (below).
-const LAYERS: [(&str, u32); 11] = [
+const LAYERS: [(&str, u32); 12] = [
+    ("mutant", 0),
     ("collections", 0),
     ("time", 0),
     ("mqtt", 1),
@@ -34,7 +35,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
 /// Files that are longer. This list may only shrink.
-const LONG_FILES: [&str; 2] = ["src/broker/catch_up.rs", "tests/sim/world.rs"];
+const LONG_FILES: [&str; 1] = ["tests/sim/world.rs"];
 
 /// Functions that are longer, as `file::function`. This list may only shrink.
 const LONG_FUNCTIONS: [&str; 0] = [];

@@ -80,7 +80,12 @@ impl Stage {
         let broker = broker::Options { sys_interval: Duration::ZERO, ..broker::Options::default() };
         Self {
             now: BEGINNING * 1_000_000,
-            settings: Settings { broker, store: store::Options::default(), passwords: None, acl: None },
+            settings: Settings {
+                broker,
+                store: store::Options::default(),
+                passwords: None,
+                acl: None,
+            },
             disk: MemoryDisk::new(),
             states: MemoryStateStore::new(),
             engine: None,
@@ -117,7 +122,9 @@ impl Stage {
             ("crash", []) => self.restart(true),
             ("kill", []) => self.restart(false),
             ("stop", []) => self.event(Event::Stop),
-            (name, [client, words @ ..]) => self.client_command(name, client, &Words(words.to_vec())),
+            (name, [client, words @ ..]) => {
+                self.client_command(name, client, &Words(words.to_vec()))
+            }
             (name, []) => panic!("what is {name}?"),
         }
     }
@@ -260,7 +267,10 @@ impl Stage {
 
     fn output(&mut self, output: Output) {
         let known = |lines: &BTreeMap<String, Line>, connection: ConnectionId| {
-            lines.iter().find(|(_, line)| line.connection == connection).map(|(name, _)| name.clone())
+            lines
+                .iter()
+                .find(|(_, line)| line.connection == connection)
+                .map(|(name, _)| name.clone())
         };
         match output {
             Output::Write { connection, chunks } => {
