@@ -202,12 +202,12 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         let name: String =
             trimmed.split("fn ").nth(1).unwrap().split(['(', '<']).next().unwrap().into();
         let margin = " ".repeat(indentation);
-        let ends = |l: &&str| {
+        let ends = |l: &str| {
             let rest = l.strip_prefix(margin.as_str()).unwrap_or_default();
             rest == "}" || (rest.starts_with(')') && rest.ends_with(';'))
         };
         let one_line = trimmed.ends_with('}') || trimmed.ends_with(';');
-        let last = lines[start..].iter().position(|l| ends(&l)).filter(|_| !one_line).unwrap_or(0);
+        let last = lines[start..].iter().copied().position(ends).filter(|_| !one_line).unwrap_or(0);
         let length = last + 1;
         found.push((name, length));
     }

@@ -3,6 +3,8 @@
 //! With `TIDELOG_TEST_PEER=mosquitto` it is mosquitto instead, which shows whether the tests ask for what the
 //! specification says, and not for what this broker happens to do.
 
+use std::fmt::Arguments;
+use std::fmt::Write;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::net::Ipv4Addr;
@@ -164,9 +166,11 @@ fn tidelog_config(directory: &TempDir, settings: &Settings) -> String {
         let folder = certificates.display();
         text += "[[listener]]\nname = \"tls\"\nkind = \"tls\"\naddress = \"127.0.0.1:0\"\n";
         text += "client_certificate = \"required\"\n";
-        text +=
-            &format!("certificate = \"{folder}/server.pem\"\nkey = \"{folder}/server-key.pem\"\n");
-        text += &format!("client_ca = \"{folder}/ca.pem\"\n");
+        let pair = format_args!(
+            "certificate = \"{folder}/server.pem\"\nkey = \"{folder}/server-key.pem\"\n"
+        );
+        write_text(&mut text, pair);
+        write_text(&mut text, format_args!("client_ca = \"{folder}/ca.pem\"\n"));
     }
     let passwords = written(directory, "passwords", settings.passwords.as_deref());
     let rules = written(directory, "rules", settings.rules.as_deref());
@@ -182,6 +186,10 @@ fn written(directory: &TempDir, name: &str, text: Option<&str>) -> Option<String
     let path = directory.path().join(name);
     std::fs::write(&path, text?).unwrap();
     Some(path.display().to_string())
+}
+
+fn write_text(text: &mut String, arguments: Arguments<'_>) {
+    text.write_fmt(arguments).expect("a string takes everything");
 }
 
 /// The addresses in a line such as `listening: tcp on 127.0.0.1:40123 (tcp)`.
@@ -208,7 +216,7 @@ fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
     for listener in [Some(String::new()), websocket, tls].into_iter().flatten() {
         // mosquitto can't take port 0, so a free one is found for it.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        text += &format!("listener {} 127.0.0.1\n{listener}", address.port());
+        write_text(&mut text, format_args!("listener {} 127.0.0.1\n{listener}", address.port()));
         addresses.push(address);
     }
     text += &settings.mosquitto;
