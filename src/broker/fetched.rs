@@ -29,13 +29,13 @@ impl Broker {
         match awaited {
             Awaited::ClientChunk(client) => self.chunk_fetched(client, ticket, result),
             Awaited::ClientRecord(client, offset) => {
-                self.record_fetched(client, ticket, offset, result)
+                self.record_fetched(client, ticket, offset, result);
             }
             Awaited::GroupChunk(group, key) => {
-                self.group_chunk_fetched(group, &key, ticket, result)
+                self.group_chunk_fetched(group, &key, ticket, result);
             }
             Awaited::GroupRecord(group, key, offset) => {
-                self.group_record_fetched(group, &key, ticket, offset, result)
+                self.group_record_fetched(group, &key, ticket, offset, result);
             }
             Awaited::Retention => self.retention_fetched(&result),
             Awaited::Carry => self.carry_fetched(&result),

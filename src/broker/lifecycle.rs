@@ -323,9 +323,9 @@ impl Broker {
         }
         self.leave_session(&client_id, expiry);
         if with_will {
-            self.will_of_lost(&client_id, expiry)
+            self.will_of_lost(&client_id, expiry);
         } else {
-            self.cancel_will(&client_id)
+            self.cancel_will(&client_id);
         }
         if expiry == 0 {
             self.end_session(&client_id);

@@ -406,15 +406,12 @@ impl Broker {
         let Some(message) = view.as_ref().map(Message::from) else {
             return self.forget_returned(key, offset);
         };
-        match self.choose_member(index) {
-            Some((client, grant)) => {
-                self.assign_to(index, client, grant, offset, &message);
-                Walk::More
-            }
-            None => {
-                behind.single = Some((offset, Some(record)));
-                Walk::WaitClient
-            }
+        if let Some((client, grant)) = self.choose_member(index) {
+            self.assign_to(index, client, grant, offset, &message);
+            Walk::More
+        } else {
+            behind.single = Some((offset, Some(record)));
+            Walk::WaitClient
         }
     }
 
