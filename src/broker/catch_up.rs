@@ -21,6 +21,7 @@ use crate::broker::Routing;
 use crate::broker::Turn;
 use crate::broker::client::AssignedKey;
 use crate::broker::client::Behind;
+use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Mode;
 use crate::broker::client::NUMBERS_RESERVED;
@@ -37,7 +38,6 @@ use crate::commitlog::ReadResult;
 use crate::commitlog::StorageError;
 use crate::commitlog::StoredRecord;
 use crate::mqtt::Ack;
-use crate::mqtt::ClientId;
 use crate::mqtt::Packet;
 use crate::mqtt::QoS;
 use crate::mqtt::SubscriptionId;
@@ -117,8 +117,7 @@ impl Broker {
         let frontier = behind.chunk.front().map_or(behind.next, |record| record.offset);
         let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
         let run = known.runs.front().map(|run| run.place).filter(|place| *place <= frontier);
-        let assigned =
-            self.next_assigned(&known.id, behind).filter(|(place, _)| *place <= frontier);
+        let assigned = self.next_assigned(known).filter(|(place, _)| *place <= frontier);
         match (assigned, run) {
             (Some(key), None) => self.step_assigned(client, behind, key),
             (Some(key), Some(place)) if key.0 <= place => self.step_assigned(client, behind, key),
@@ -131,9 +130,9 @@ impl Broker {
     }
 
     /// The next assignment that had no turn.
-    fn next_assigned(&self, client_id: &ClientId, behind: &Behind) -> Option<AssignedKey> {
-        let session = self.store.state().session(client_id)?;
-        let from = behind.last_assigned.map_or(Bound::Included((behind.next, 0)), Bound::Excluded);
+    pub(super) fn next_assigned(&self, known: &Client) -> Option<AssignedKey> {
+        let session = self.store.state().session(&known.id)?;
+        let from = known.last_assigned.map_or(Bound::Unbounded, Bound::Excluded);
         session.assigned.range((from, Bound::Unbounded)).next().map(|(key, _)| *key)
     }
 
@@ -165,7 +164,7 @@ impl Broker {
 
     /// Hands on what was published at QoS 0 in the meantime; then the client is live.
     fn finish_walk(&mut self, client: ClientRef, behind: &mut Behind) -> Walk {
-        if !self.may_be_live(client, behind) {
+        if !self.may_be_live(client) {
             return Walk::WaitDurable;
         }
         let durable = self.released();
@@ -207,11 +206,10 @@ impl Broker {
 
     /// Whether all that the router will not bring to this connection had its turn: what was appended or assigned before
     /// it was connected, and retained messages.
-    fn may_be_live(&self, client: ClientRef, behind: &Behind) -> bool {
+    fn may_be_live(&self, client: ClientRef) -> bool {
         let Some(known) = self.clients.get(client.index()) else { return true };
-        let assigned_before = self
-            .next_assigned(&known.id, behind)
-            .is_some_and(|(place, _)| place < known.connected_at);
+        let assigned_before =
+            self.next_assigned(known).is_some_and(|(place, _)| place < known.connected_at);
         known.runs.is_empty() && !assigned_before && self.released() >= known.connected_at
     }
 
@@ -271,7 +269,7 @@ impl Broker {
     fn step_assigned(&mut self, client: ClientRef, behind: &mut Behind, key: AssignedKey) -> Walk {
         let walk = self.send_assigned(client, behind, key);
         if walk == Walk::More {
-            behind.last_assigned = Some(key);
+            self.assignment_had_its_turn(client, key);
         }
         walk
     }
@@ -292,7 +290,6 @@ impl Broker {
         let Some(row) = row else { return Walk::More };
         // QoS 0 that may have been sent before is not sent twice.
         if row.qos == QoS::AtMostOnce && late && !row.retained {
-            self.assignment_had_its_turn(client);
             return Walk::More;
         }
         let ids = subscription_ids(&row.subscription_ids);
@@ -312,15 +309,16 @@ impl Broker {
         };
         if walk == Walk::More {
             behind.single = None;
-            self.assignment_had_its_turn(client);
         }
         walk
     }
 
-    pub(super) fn assignment_had_its_turn(&mut self, client: ClientRef) {
+    pub(super) fn assignment_had_its_turn(&mut self, client: ClientRef, key: AssignedKey) {
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.assigned_waiting = known.assigned_waiting.saturating_sub(1);
+            known.last_assigned = Some(key);
         }
+        self.rouse_groups_of(client);
     }
 
     /// Sends an assigned message that is in memory.

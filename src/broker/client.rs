@@ -70,6 +70,10 @@ pub(super) struct Client {
     pub(super) assigned_numbers: BTreeMap<u64, AssignedKey>,
     /// Everything below has to be durable before an assignment is sent.
     pub(super) assigned_after: Offset,
+    /// The last assignment that had its turn on this connection, live or behind.
+    pub(super) last_assigned: Option<AssignedKey>,
+    /// The next counter: never used twice on a connection, so that keys at one place only grow.
+    pub(super) next_counter: u64,
     /// Assignments that had no turn yet.
     pub(super) assigned_waiting: usize,
     /// PUBREL packets to send once the row that remembers their PUBREC is durable.
@@ -142,8 +146,6 @@ pub(super) enum Mode {
 pub(super) struct Behind {
     /// Every message below had its turn.
     pub(super) next: Offset,
-    /// The last assignment that had its turn.
-    pub(super) last_assigned: Option<AssignedKey>,
     /// Messages published at QoS 0 below were handed on when they came, or are not for this connection.
     pub(super) qos0_from: Offset,
     /// What was read and had no turn yet.
@@ -169,7 +171,6 @@ impl Behind {
     pub(super) fn at(next: Offset, qos0_from: Offset) -> Box<Self> {
         Box::new(Self {
             next,
-            last_assigned: None,
             qos0_from,
             chunk: VecDeque::new(),
             scanned: next,

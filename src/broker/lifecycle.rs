@@ -78,9 +78,8 @@ impl Broker {
     ) {
         let client_id = identity.client_id;
         self.take_over(&client_id, connect.clean_start);
-        if connect.clean_start {
-            self.end_session(&client_id);
-        }
+        let ended =
+            if connect.clean_start { self.end_old_session(&client_id) } else { Offset::ZERO };
         let limits = Limits::negotiate(connect, &self.options.session);
         let session_present =
             self.store.state().session(&client_id).is_some_and(|session| session.session.is_some());
@@ -92,7 +91,7 @@ impl Broker {
         let reserved = if recorded { self.put_progress(client, true) } else { Offset::ZERO };
         let will = connect.will.as_ref().map(|will| self.keep_will(&client_id, will));
         let opened = if recorded { opened.next() } else { Offset::ZERO };
-        let after = opened.max(reserved).max(will.map_or(Offset::ZERO, Offset::next));
+        let after = opened.max(reserved).max(ended).max(will.map_or(Offset::ZERO, Offset::next));
         self.enter_subscriptions(client, &client_id);
         self.end_subscriptions_denied(client, &client_id, &grants);
         let silence_max = limits.silence_max();
@@ -120,6 +119,14 @@ impl Broker {
             self.timers.set(self.now + silence_max, Timer::KeepAlive(id));
         }
         self.queue_turn(client);
+    }
+
+    /// Ends the session that a clean start throws away. Returns the offset below which everything has to be durable before it
+    /// is gone for good: a crash must not bring it back after CONNACK [MQTT-3.1.2-4].
+    fn end_old_session(&mut self, client_id: &ClientId) -> Offset {
+        let recorded = self.is_recorded(client_id);
+        self.end_session(client_id);
+        if recorded { self.store.next_offset() } else { Offset::ZERO }
     }
 
     fn session_row(&self, client_id: &ClientId, user: Option<Text>, limits: &Limits) -> SessionRow {
@@ -176,6 +183,8 @@ impl Broker {
             },
             assigned_numbers: std::collections::BTreeMap::new(),
             assigned_after: next_offset,
+            last_assigned: None,
+            next_counter: session.map_or(0, |session| session.assigned_next),
             assigned_waiting,
             to_release: Vec::new(),
             progress: ProgressState::Clean,

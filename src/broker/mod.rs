@@ -214,6 +214,7 @@ impl Broker {
         self.fire_timers();
         self.take_turns();
         self.write_due_progress();
+        self.store.end_group();
         self.start_commit();
         self.go_on_stopping();
     }

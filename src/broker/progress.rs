@@ -75,7 +75,9 @@ impl Broker {
         let routed = self.routed;
         let Some(known) = self.clients.get_mut(client.index()) else { return Offset::ZERO };
         let settled = settled_assignments(known);
-        let row = progress_row(known, routed, staying);
+        let ahead = self.clients.get(client.index()).and_then(|known| self.next_assigned(known));
+        let Some(known) = self.clients.get_mut(client.index()) else { return Offset::ZERO };
+        let row = progress_row(known, routed, ahead.map(|(place, _)| place), staying);
         let limit = row.sent_limit;
         let position = row.position;
         known.progress = ProgressState::Clean;
@@ -110,11 +112,18 @@ fn settled_assignments(client: &mut Client) -> Vec<(Offset, u64)> {
     std::mem::replace(&mut client.assigned_numbers, open).into_values().collect()
 }
 
-fn progress_row(client: &Client, routed: Offset, staying: bool) -> ProgressRow {
+fn progress_row(
+    client: &Client,
+    routed: Offset,
+    ahead: Option<Offset>,
+    staying: bool,
+) -> ProgressRow {
     let walked = match &client.mode {
         Mode::Live => routed,
         Mode::Behind(behind) => behind.next,
     };
+    let run = client.runs.front().map(|run| run.place);
+    let walked = [run, ahead].into_iter().flatten().fold(walked, Offset::min);
     let number = client.outbound.base();
     // What an earlier connection left open and this one has not come to yet is still open.
     let unwalked = |numbers: &[u64]| {

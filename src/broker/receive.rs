@@ -75,6 +75,7 @@ impl Broker {
         if waits && !connection.paused {
             connection.paused = true;
             self.outputs.push_back(Output::Pause { connection: connection.id });
+            self.paused.push(slot);
         }
         !waits
     }

@@ -137,7 +137,11 @@ impl Broker {
         let walk = if !self.may_receive(client, &topic) {
             Walk::More
         } else if qos > QoS::AtMostOnce {
-            self.assign_retained(client, run, span, retained.offset, qos)
+            let walk = self.assign_retained(client, run, span, retained.offset, qos);
+            if walk == Walk::More {
+                self.progress_is_due(client);
+            }
+            walk
         } else {
             self.send_retained(client, fetched.as_ref(), retained.offset, span, run.place)
         };
@@ -183,7 +187,7 @@ impl Broker {
         qos: QoS,
     ) -> Walk {
         let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
-        if known.outbound.quota() <= known.assigned_waiting {
+        if known.outbound.quota() == 0 {
             return Walk::WaitClient;
         }
         let client_id = known.id.clone();
@@ -206,12 +210,12 @@ impl Broker {
         client_id: &crate::mqtt::ClientId,
         row: AssignedRow,
     ) -> (Offset, u64) {
-        let counter =
-            self.store.state().session(client_id).map_or(0, |session| session.assigned_next);
+        let counter = self.clients.get(client.index()).map_or(0, |known| known.next_counter);
         let offset = self.store.put(self.now, Row::Assigned(client_id.clone(), counter, Some(row)));
         let recorded = self.is_recorded(client_id);
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.assigned_waiting += 1;
+            known.next_counter = counter + 1;
             if recorded {
                 known.assigned_after = offset.next();
             }

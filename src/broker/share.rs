@@ -303,7 +303,7 @@ impl Broker {
         if self.store.peek(row.message).is_some()
             && self.send_from_memory(client, &row, terms, key) == Walk::More
         {
-            self.assignment_had_its_turn(client);
+            self.assignment_had_its_turn(client, key);
             return;
         }
         let qos0_from = self.store.next_offset();

@@ -128,12 +128,17 @@ impl Log {
         let position = u32::try_from(position).unwrap_or(u32::MAX);
         self.active.index.push(position, record.indexed.then_some(record.key));
         self.next_offset = offset.next();
-        if self.open.len() >= self.options.batch_bytes_max
-            || self.segment_bytes() >= self.options.segment_bytes
-        {
+        Ok(offset)
+    }
+
+    /// Closes the open batch if it is large enough. What was appended between two calls, or a call and
+    /// [`Log::take_batch`], is in one batch, so it is durable together or not at all.
+    pub fn end_group(&mut self) {
+        let batch_is_full = self.open.len() >= self.options.batch_bytes_max;
+        let segment_is_full = self.segment_bytes() >= self.options.segment_bytes;
+        if !self.open.is_empty() && (batch_is_full || segment_is_full) {
             self.seal_batch();
         }
-        Ok(offset)
     }
 
     fn check_size(&self, record: &Record<'_>, parts: &[&[u8]]) -> Result<(), LogError> {

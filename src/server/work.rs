@@ -206,7 +206,8 @@ fn next<J>(waiting: &Mutex<Receiver<J>>) -> Option<J> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-/// Sets how much this thread lets others go first. Returns whether it may.
+/// Sets how much this thread lets others go first. Returns whether it may. Elsewhere than on Linux this would be said of the
+/// whole process, so it is not.
 fn set_niceness(niceness: i32) -> bool {
-    rustix::process::setpriority_process(None, niceness).is_ok()
+    cfg!(target_os = "linux") && rustix::process::setpriority_process(None, niceness).is_ok()
 }

@@ -223,6 +223,11 @@ impl Store {
         self.log.take_batch()
     }
 
+    /// Ends a group of records that belong together: they are in one batch, durable together or not at all.
+    pub fn end_group(&mut self) {
+        self.log.end_group();
+    }
+
     /// Notes what the writer made durable.
     pub fn committed(&mut self, committed: &Committed) {
         self.log.committed(committed);

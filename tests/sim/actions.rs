@@ -44,7 +44,12 @@ impl Client {
         if sent.qos > 0 {
             let id = self.free_id();
             publish.packet_id = Some(id);
-            self.outgoing.push_back(Outgoing { sent: sent.clone(), id, publish: publish.clone(), released: false });
+            self.outgoing.push_back(Outgoing {
+                sent: sent.clone(),
+                id,
+                publish: publish.clone(),
+                released: false,
+            });
         }
         self.name_topic(&sent.topic, &mut publish);
         effects.facts.push(Fact::Publishing { sent });
@@ -52,7 +57,8 @@ impl Client {
     }
 
     fn draw_message(&self, number: u64, chance: &mut Chance) -> Sent {
-        let topics: &[&str] = if chance.percent(25) { &persona::GROUP_TOPICS } else { &persona::TOPICS };
+        let topics: &[&str] =
+            if chance.percent(25) { &persona::GROUP_TOPICS } else { &persona::TOPICS };
         let topic = *chance.pick(topics);
         let retain = topic.starts_with('r') && chance.percent(60);
         let expiry = self.persona.version.is_v5() && chance.percent(10);
@@ -88,7 +94,9 @@ impl Client {
         loop {
             let id = self.next_id;
             self.next_id = id.next();
-            if !self.requests.contains_key(&id) && self.outgoing.iter().all(|outgoing| outgoing.id != id) {
+            if !self.requests.contains_key(&id)
+                && self.outgoing.iter().all(|outgoing| outgoing.id != id)
+            {
                 return id;
             }
         }
@@ -102,7 +110,8 @@ impl Client {
         let mut filters = self.filters_to_ask(chance);
         filters.sort_unstable();
         filters.dedup();
-        let id = (self.persona.version.is_v5() && chance.percent(50)).then(|| u32::try_from(chance.between(1, 200)).unwrap());
+        let id = (self.persona.version.is_v5() && chance.percent(50))
+            .then(|| u32::try_from(chance.between(1, 200)).unwrap());
         let asked = filters.iter().map(|filter| self.draw_options(filter, id, chance)).collect();
         self.ask(asked, id, effects);
     }
@@ -129,7 +138,11 @@ impl Client {
             filters: asked.iter().map(subscribe_filter).collect(),
         }));
         let names = asked.iter().map(|asked| asked.filter.clone()).collect();
-        effects.facts.push(Fact::Subscribing { connection: self.link, request: packet_id.get(), asked });
+        effects.facts.push(Fact::Subscribing {
+            connection: self.link,
+            request: packet_id.get(),
+            asked,
+        });
         self.requests.insert(packet_id, Request::Subscribe(names));
         self.send(&packet, effects);
     }
@@ -163,7 +176,11 @@ impl Client {
             return;
         }
         let known: Vec<String> = self.filters.iter().cloned().collect();
-        let filter = if known.is_empty() { "never/subscribed".to_owned() } else { chance.pick(&known).clone() };
+        let filter = if known.is_empty() {
+            "never/subscribed".to_owned()
+        } else {
+            chance.pick(&known).clone()
+        };
         let packet_id = self.free_id();
         let packet = Packet::Unsubscribe(Box::new(Unsubscribe {
             packet_id,
@@ -171,14 +188,22 @@ impl Client {
             filters: vec![SubscriptionFilter::parse(&filter).unwrap()],
         }));
         let filters = vec![filter];
-        effects.facts.push(Fact::Unsubscribing { connection: self.link, request: packet_id.get(), filters: filters.clone() });
+        effects.facts.push(Fact::Unsubscribing {
+            connection: self.link,
+            request: packet_id.get(),
+            filters: filters.clone(),
+        });
         self.requests.insert(packet_id, Request::Unsubscribe(filters));
         self.send(&packet, effects);
     }
 
     /// Whether it has all the subscriptions it begins with.
     pub(crate) fn has_begun(&self) -> bool {
-        self.persona.begins_with.iter().chain(&self.persona.share).all(|filter| self.filters.contains(*filter))
+        self.persona
+            .begins_with
+            .iter()
+            .chain(&self.persona.share)
+            .all(|filter| self.filters.contains(*filter))
     }
 
     /// Shows that it lives.
@@ -198,7 +223,11 @@ impl Client {
             changed = Some(Expiry::After(seconds * 2));
         }
         let with_will = disconnect.reason_code == ReasonCode::DisconnectWithWill;
-        effects.facts.push(Fact::Disconnecting { connection: self.link, with_will, expiry: changed });
+        effects.facts.push(Fact::Disconnecting {
+            connection: self.link,
+            with_will,
+            expiry: changed,
+        });
         self.send(&Packet::Disconnect(Box::new(disconnect)), effects);
         self.forget_connection();
     }

@@ -86,6 +86,8 @@ pub(crate) struct Client {
     pub(crate) link: u64,
     /// A clean start of which no answer came: until one does, every CONNECT has to be one.
     clean_unanswered: bool,
+    /// The session that it has now outlives its connection.
+    keeps_session: bool,
     decoder: Decoder,
     input: BytesMut,
     pub(super) outgoing: VecDeque<Outgoing>,
@@ -111,6 +113,7 @@ impl Client {
             phase: Phase::Offline,
             link: 0,
             clean_unanswered: false,
+            keeps_session: false,
             decoder,
             input: BytesMut::new(),
             outgoing: VecDeque::new(),
@@ -132,7 +135,10 @@ impl Client {
         self.link = link;
         let clean_start = clean || self.clean_unanswered || self.must_start_clean();
         self.clean_unanswered = clean_start;
-        let will = self.persona.will.as_ref().map(|plan| WillFact { sent: self.will_message(plan.qos, plan.retain, will), delay: plan.delay });
+        let will = self.persona.will.as_ref().map(|plan| WillFact {
+            sent: self.will_message(plan.qos, plan.retain, will),
+            delay: plan.delay,
+        });
         let mut connect = Connect::new(self.persona.version, text(&self.persona.name));
         connect.clean_start = clean_start;
         connect.keep_alive = self.persona.keep_alive;
@@ -151,7 +157,11 @@ impl Client {
             connection: link,
             clean_start,
             // Before version 5 a clean session ends with its connection.
-            expiry: if clean_start && !self.persona.version.is_v5() { Expiry::WithConnection } else { self.persona.expiry },
+            expiry: if clean_start && !self.persona.version.is_v5() {
+                Expiry::WithConnection
+            } else {
+                self.persona.expiry
+            },
             receive_maximum: self.persona.receive_maximum,
             will,
         }));
@@ -202,7 +212,10 @@ impl Client {
                 Ok(Some(packet)) => self.handle(written_at, packet, effects),
                 Ok(None) => return,
                 Err(violation) => {
-                    effects.problems.push(format!("{} can't read what the broker sends: {violation:?}", self.persona.name));
+                    effects.problems.push(format!(
+                        "{} can't read what the broker sends: {violation:?}",
+                        self.persona.name
+                    ));
                     effects.closes = true;
                     return;
                 }
@@ -221,7 +234,9 @@ impl Client {
             Packet::Pubrec(ack) => self.handle_ack(&ack, true, effects),
             Packet::Pubcomp(ack) => self.handle_pubcomp(&ack, effects),
             Packet::Pubrel(ack) => self.handle_pubrel(&ack, effects),
-            Packet::Suback(suback) => self.handle_suback(suback.packet_id, &suback.reason_codes, effects),
+            Packet::Suback(suback) => {
+                self.handle_suback(suback.packet_id, &suback.reason_codes, effects)
+            }
             Packet::Unsuback(unsuback) => self.handle_unsuback(unsuback.packet_id, effects),
             Packet::Pingresp => {}
             Packet::Disconnect(_) => effects.closes = true,
@@ -237,16 +252,22 @@ impl Client {
 
     fn handle_connack(&mut self, connack: &Connack, effects: &mut Effects) {
         if connack.reason_code != ReasonCode::Success {
-            effects.refused = Some(format!("{} was refused: {}", self.persona.name, connack.reason_code));
+            effects.refused =
+                Some(format!("{} was refused: {}", self.persona.name, connack.reason_code));
             effects.closes = true;
             return;
         }
         self.phase = Phase::Online;
         let started_clean = std::mem::take(&mut self.clean_unanswered);
-        self.alias_limit = if self.persona.aliases { connack.topic_alias_maximum.unwrap_or(0) } else { 0 };
-        let told = (self.persona.version != ProtocolVersion::V3_1).then_some(connack.session_present);
+        self.alias_limit =
+            if self.persona.aliases { connack.topic_alias_maximum.unwrap_or(0) } else { 0 };
+        let told =
+            (self.persona.version != ProtocolVersion::V3_1).then_some(connack.session_present);
         effects.facts.push(Fact::Connected { connection: self.link, session_present: told });
-        if !told.unwrap_or(!started_clean) {
+        // MQTT 3.1 does not tell whether there was a session: only the client knows.
+        let resumed = told.unwrap_or(self.keeps_session && !started_clean);
+        self.keeps_session = self.persona.version.is_v5() || !started_clean;
+        if !resumed {
             self.outgoing.clear();
             self.received.clear();
             self.filters.clear();
@@ -269,7 +290,10 @@ impl Client {
 
     fn handle_publish(&mut self, written_at: u64, publish: Publish, effects: &mut Effects) {
         let Some(topic) = self.topic_of(&publish) else {
-            effects.problems.push(format!("{} got a PUBLISH with an alias it does not know", self.persona.name));
+            effects.problems.push(format!(
+                "{} got a PUBLISH with an alias it does not know",
+                self.persona.name
+            ));
             return;
         };
         let ids = publish.subscription_ids.iter().map(|id| id.get()).collect();
@@ -312,13 +336,19 @@ impl Client {
     }
 
     fn handle_ack(&mut self, ack: &Ack, is_pubrec: bool, effects: &mut Effects) {
-        let Some(index) = self.outgoing.iter().position(|outgoing| outgoing.id == ack.packet_id) else {
-            effects.problems.push(format!("{} got an acknowledgement of a message it did not send: {ack:?}", self.persona.name));
+        let Some(index) = self.outgoing.iter().position(|outgoing| outgoing.id == ack.packet_id)
+        else {
+            effects.problems.push(format!(
+                "{} got an acknowledgement of a message it did not send: {ack:?}",
+                self.persona.name
+            ));
             return;
         };
         let outgoing = &mut self.outgoing[index];
         if (outgoing.sent.qos == 2) != is_pubrec {
-            effects.problems.push(format!("{} got the wrong acknowledgement: {ack:?}", self.persona.name));
+            effects
+                .problems
+                .push(format!("{} got the wrong acknowledgement: {ack:?}", self.persona.name));
         }
         if ack.reason_code.is_error() {
             self.outgoing.remove(index);
@@ -334,17 +364,25 @@ impl Client {
     }
 
     fn handle_pubcomp(&mut self, ack: &Ack, effects: &mut Effects) {
-        match self.outgoing.iter().position(|outgoing| outgoing.id == ack.packet_id && outgoing.released) {
+        match self
+            .outgoing
+            .iter()
+            .position(|outgoing| outgoing.id == ack.packet_id && outgoing.released)
+        {
             Some(index) => {
                 self.outgoing.remove(index);
             }
-            None => effects.problems.push(format!("{} got PUBCOMP without PUBREL: {ack:?}", self.persona.name)),
+            None => effects
+                .problems
+                .push(format!("{} got PUBCOMP without PUBREL: {ack:?}", self.persona.name)),
         }
     }
 
     fn handle_pubrel(&mut self, ack: &Ack, effects: &mut Effects) {
         self.received.remove(&ack.packet_id);
-        effects.facts.push(Fact::Released { connection: self.link, packet_id: ack.packet_id.get() });
+        effects
+            .facts
+            .push(Fact::Released { connection: self.link, packet_id: ack.packet_id.get() });
         self.owed.push_back((Answer::Pubcomp, ack.packet_id));
     }
 
@@ -352,10 +390,16 @@ impl Client {
         match self.requests.remove(&id) {
             Some(Request::Subscribe(filters)) => {
                 let granted = codes.iter().map(|code| code.granted_qos().map(QoS::as_u8)).collect();
-                effects.facts.push(Fact::Subscribed { connection: self.link, request: id.get(), granted });
+                effects.facts.push(Fact::Subscribed {
+                    connection: self.link,
+                    request: id.get(),
+                    granted,
+                });
                 self.filters.extend(filters);
             }
-            other => effects.problems.push(format!("{} got SUBACK {id} for {other:?}", self.persona.name)),
+            other => effects
+                .problems
+                .push(format!("{} got SUBACK {id} for {other:?}", self.persona.name)),
         }
     }
 
@@ -365,7 +409,9 @@ impl Client {
                 effects.facts.push(Fact::Unsubscribed { connection: self.link, request: id.get() });
                 self.filters.retain(|filter| !filters.contains(filter));
             }
-            other => effects.problems.push(format!("{} got UNSUBACK {id} for {other:?}", self.persona.name)),
+            other => effects
+                .problems
+                .push(format!("{} got UNSUBACK {id} for {other:?}", self.persona.name)),
         }
     }
 
@@ -378,7 +424,11 @@ impl Client {
     pub(crate) fn answer(&mut self, count: usize, effects: &mut Effects) {
         for _ in 0..count {
             let Some((answer, id)) = self.owed.pop_front() else { return };
-            effects.facts.push(Fact::Answered { connection: self.link, packet_id: id.get(), answer });
+            effects.facts.push(Fact::Answered {
+                connection: self.link,
+                packet_id: id.get(),
+                answer,
+            });
             let ack = Ack::new(id);
             let packet = match answer {
                 Answer::Puback => Packet::Puback(ack),
@@ -397,8 +447,16 @@ impl Client {
 
     /// What it waits for although it is online; `None` if nothing.
     pub(crate) fn waits_for(&self) -> Option<String> {
-        let message = self.outgoing.front().map(|outgoing| format!("the acknowledgement of {}", outgoing.sent));
-        message.or_else(|| self.requests.iter().next().map(|(id, request)| format!("the answer to {request:?} ({id})")))
+        let message = self
+            .outgoing
+            .front()
+            .map(|outgoing| format!("the acknowledgement of {}", outgoing.sent));
+        message.or_else(|| {
+            self.requests
+                .iter()
+                .next()
+                .map(|(id, request)| format!("the answer to {request:?} ({id})"))
+        })
     }
 
     pub(super) fn send(&self, packet: &Packet, effects: &mut Effects) {
@@ -428,7 +486,11 @@ pub(super) fn payload(sent: &Sent, padding: usize) -> Bytes {
 /// The number that a payload begins with; `None` for an empty one.
 pub(super) fn number_in(payload: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(payload).unwrap_or("");
-    if text.is_empty() { None } else { Some(text.split(':').next().and_then(|number| number.parse().ok()).unwrap_or(u64::MAX)) }
+    if text.is_empty() {
+        None
+    } else {
+        Some(text.split(':').next().and_then(|number| number.parse().ok()).unwrap_or(u64::MAX))
+    }
 }
 
 pub(super) fn text(from: &str) -> Text {

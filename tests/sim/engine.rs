@@ -73,8 +73,10 @@ impl Engine {
             now,
             &mut |_| {},
         )?;
-        let options = access::Options { remember_passwords: std::time::Duration::ZERO, secret: [7; 32] };
-        let access = Access::new(options, settings.passwords.as_deref(), settings.acl.as_deref()).unwrap();
+        let options =
+            access::Options { remember_passwords: std::time::Duration::ZERO, secret: [7; 32] };
+        let access =
+            Access::new(options, settings.passwords.as_deref(), settings.acl.as_deref()).unwrap();
         let broker = Broker::new(settings.broker.clone(), store, access, [9; 32], now);
         let durability = settings.store.durability;
         Ok((Self { broker, writer, reader, checkpointer, durability }, recovery))
@@ -93,8 +95,12 @@ impl Engine {
     /// Does slow work and says what came out.
     pub(crate) fn run(&mut self, work: Work) -> Event<'static> {
         match work {
-            Work::Commit(batch) => Event::Committed(self.writer.commit(&batch, self.durability.commit())),
-            Work::Fetch(ticket, request) => Event::Fetched { ticket, result: self.reader.read(&request) },
+            Work::Commit(batch) => {
+                Event::Committed(self.writer.commit(&batch, self.durability.commit()))
+            }
+            Work::Fetch(ticket, request) => {
+                Event::Fetched { ticket, result: self.reader.read(&request) }
+            }
             Work::Verify(ticket, job) => Event::Verified { ticket, verdict: job.run() },
             Work::Checkpoint(checkpoint) => Event::Checkpointed(self.checkpointer.run(&checkpoint)),
             Work::Truncate(truncation) => {
@@ -135,5 +141,10 @@ pub(crate) fn work_of(output: Output) -> Result<Work, Output> {
 
 /// Where every connection comes from.
 pub(crate) fn origin() -> Origin {
-    Origin { listener: "memory".into(), peer: "memory".into(), anonymous: true, certificate_name: None }
+    Origin {
+        listener: "memory".into(),
+        peer: "memory".into(),
+        anonymous: true,
+        certificate_name: None,
+    }
 }

@@ -48,7 +48,10 @@ fn check(seed: u64) {
     );
 }
 
-#[expect(clippy::disallowed_methods, reason = "the seed to replay comes from whoever runs the test")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the seed to replay comes from whoever runs the test"
+)]
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }

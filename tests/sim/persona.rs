@@ -6,7 +6,8 @@ use crate::chance::Chance;
 use crate::checker::Expiry;
 
 /// Topics that everybody publishes to.
-pub(crate) const TOPICS: [&str; 9] = ["a", "a/b", "a/b/c", "a/c", "d/é", "/b", "r/1", "r/2", "r/2/x"];
+pub(crate) const TOPICS: [&str; 9] =
+    ["a", "a/b", "a/b/c", "a/c", "d/é", "/b", "r/1", "r/2", "r/2/x"];
 
 /// Topics of the shared groups.
 pub(crate) const GROUP_TOPICS: [&str; 2] = ["g/1", "g/2"];
@@ -63,17 +64,27 @@ impl Persona {
             ProtocolVersion::V3_1_1,
             ProtocolVersion::V3_1,
         ]);
-        let share = chance.percent(30).then(|| *chance.pick(&["$share/one/g/#", "$share/two/g/+", "$share/one/g/1"]));
+        let share = chance
+            .percent(30)
+            .then(|| *chance.pick(&["$share/one/g/#", "$share/two/g/+", "$share/one/g/1"]));
         let stable = share.is_some() && chance.percent(60);
         let expiry = expiry(version, stable, chance);
         let delay = if version.is_v5() { u32::try_from(chance.below(5)).unwrap() } else { 0 };
-        let will = chance.percent(40).then(|| WillPlan { qos: qos(chance), retain: chance.percent(30), delay });
+        let will = chance.percent(40).then(|| WillPlan {
+            qos: qos(chance),
+            retain: chance.percent(30),
+            delay,
+        });
         Self {
             name: format!("c{number}"),
             version,
             expiry,
             keep_alive: *chance.pick(&[0, 0, 3, 10]),
-            receive_maximum: if version.is_v5() { *chance.pick(&[1, 2, 3, 10, 100]) } else { u16::MAX },
+            receive_maximum: if version.is_v5() {
+                *chance.pick(&[1, 2, 3, 10, 100])
+            } else {
+                u16::MAX
+            },
             topic_alias_maximum: if version.is_v5() { *chance.pick(&[0, 0, 1, 10]) } else { 0 },
             aliases: version.is_v5() && chance.percent(40),
             will,
@@ -89,7 +100,12 @@ impl Persona {
     }
 
     /// A client that subscribes to `filters` once and keeps its session for ever, whatever happens to its connections.
-    pub(crate) fn witness(name: &str, version: ProtocolVersion, filters: &[&'static str], chance: &mut Chance) -> Self {
+    pub(crate) fn witness(
+        name: &str,
+        version: ProtocolVersion,
+        filters: &[&'static str],
+        chance: &mut Chance,
+    ) -> Self {
         let drawn = Self::draw(0, 0, chance);
         let receive_maximum = if version.is_v5() { drawn.receive_maximum } else { u16::MAX };
         Self {

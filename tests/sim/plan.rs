@@ -52,11 +52,18 @@ impl Plan {
     pub(crate) fn draw(chance: &mut Chance) -> Self {
         let padding = *chance.pick(&[0, 20, 300, 2_000]);
         let count = usize::try_from(chance.between(2, 7)).unwrap();
-        let mut personas: Vec<Persona> = (0..count).map(|number| Persona::draw(number, padding, chance)).collect();
+        let mut personas: Vec<Persona> =
+            (0..count).map(|number| Persona::draw(number, padding, chance)).collect();
         personas.push(Persona::witness("keeper", ProtocolVersion::V5, &["#"], chance));
-        personas.push(Persona::witness("watcher", ProtocolVersion::V3_1_1, &["w/#", "a/#"], chance));
+        personas.push(Persona::witness(
+            "watcher",
+            ProtocolVersion::V3_1_1,
+            &["w/#", "a/#"],
+            chance,
+        ));
         personas[0].publishes = true;
-        let often = |chance: &mut Chance| if chance.percent(50) { 0 } else { chance.between(1, 40) };
+        let often =
+            |chance: &mut Chance| if chance.percent(50) { 0 } else { chance.between(1, 40) };
         Self {
             settings: settings(chance),
             personas,
@@ -98,6 +105,10 @@ fn settings(chance: &mut Chance) -> Settings {
         preallocate: chance.percent(50),
         ..commitlog::Options::default()
     };
-    let store = store::Options { log, checkpoint_interval: options.checkpoint_interval, ..store::Options::default() };
+    let store = store::Options {
+        log,
+        checkpoint_interval: options.checkpoint_interval,
+        ..store::Options::default()
+    };
     Settings { broker: options, store, passwords: None, acl: None }
 }

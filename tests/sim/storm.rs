@@ -22,7 +22,8 @@ use crate::world::World;
 impl World {
     /// A client does something, and will do something again.
     pub(super) fn act(&mut self, client: usize) {
-        let delay = if self.calm { 200 * MILLI } else { self.chance.delay(MILLI, 2 * self.plan.action) };
+        let delay =
+            if self.calm { 200 * MILLI } else { self.chance.delay(MILLI, 2 * self.plan.action) };
         self.after(delay, Happening::Act(client));
         match self.clients[client].phase {
             Phase::Offline => self.act_offline(client),
@@ -69,7 +70,14 @@ impl World {
 
     fn act_online(&mut self, client: usize) {
         let plan = &self.plan;
-        let ends = [plan.cuts, plan.vanishes, plan.take_overs, plan.stalls, plan.disconnects, plan.garbage];
+        let ends = [
+            plan.cuts,
+            plan.vanishes,
+            plan.take_overs,
+            plan.stalls,
+            plan.disconnects,
+            plan.garbage,
+        ];
         let mut dice = self.chance.below(1_000);
         for (kind, share) in ends.into_iter().enumerate() {
             if dice < share {
@@ -91,7 +99,9 @@ impl World {
         let chance = &mut self.chance;
         match chance.below(20) {
             0 if !known.persona.stable => known.subscribe(chance, effects),
-            1 if !known.persona.stable && known.persona.share.is_none() => known.unsubscribe(chance, effects),
+            1 if !known.persona.stable && known.persona.share.is_none() => {
+                known.unsubscribe(chance, effects)
+            }
             1 if chance.percent(20) => known.unsubscribe(chance, effects),
             2 => known.ping(effects),
             _ if known.persona.publishes => {
@@ -154,7 +164,8 @@ impl World {
         self.engine = None;
         self.forget_life();
         self.lose_what_is_not_synced();
-        let links: Vec<u64> = self.links.iter().filter(|(_, link)| !link.over).map(|(number, _)| *number).collect();
+        let links: Vec<u64> =
+            self.links.iter().filter(|(_, link)| !link.over).map(|(number, _)| *number).collect();
         for number in links {
             if let Some(link) = self.links.get_mut(&number) {
                 link.broker_died(&mut self.chance);
@@ -181,7 +192,12 @@ impl World {
                 _ => {
                     let operation = *self.chance.pick(&[Operation::Write, Operation::Sync]);
                     let after = self.chance.below(3);
-                    self.disk.inject(Injection { operation, after, failure: Failure::Io, sticky: true });
+                    self.disk.inject(Injection {
+                        operation,
+                        after,
+                        failure: Failure::Io,
+                        sticky: true,
+                    });
                     drop(engine.run(work));
                 }
             }
@@ -212,7 +228,8 @@ impl World {
         self.disk.set_capacity(None);
         let dies = self.life > 0 && !self.calm && self.chance.percent(15);
         if dies {
-            let operation = *self.chance.pick(&[Operation::Write, Operation::Sync, Operation::Read]);
+            let operation =
+                *self.chance.pick(&[Operation::Write, Operation::Sync, Operation::Read]);
             let after = self.chance.below(6);
             self.disk.inject(Injection { operation, after, failure: Failure::Io, sticky: true });
         }
@@ -226,13 +243,20 @@ impl World {
         }
         match opened {
             Ok((engine, summary)) => {
-                self.trace.line(self.now, format_args!("started: {:?} {:?}", summary.log, summary.checkpoint));
+                self.trace.line(
+                    self.now,
+                    format_args!("started: {:?} {:?}", summary.log, summary.checkpoint),
+                );
                 if !summary.damage.is_empty() || !summary.log.damage.is_empty() {
-                    self.violations.push(format!("recovery found damage where there was only a crash: {summary:?}"));
+                    self.violations.push(format!(
+                        "recovery found damage where there was only a crash: {summary:?}"
+                    ));
                 }
                 self.engine = Some(engine);
             }
-            Err(error) => return self.violations.push(format!("the broker does not start again: {error}")),
+            Err(error) => {
+                return self.violations.push(format!("the broker does not start again: {error}"));
+            }
         }
         self.check_promised();
         self.fact(Fact::Recovered);
@@ -251,13 +275,20 @@ impl World {
             }
         });
         if let Some(number) = missing.first() {
-            self.violations.push(format!("message {number} was acknowledged, and is not in the log after the crash"));
+            self.violations.push(format!(
+                "message {number} was acknowledged, and is not in the log after the crash"
+            ));
         }
     }
 
     /// The disk fails once, or is full for a while.
     pub(super) fn fault(&mut self) {
         if self.calm {
+            return;
+        }
+        let delay = self.chance.delay(100 * MILLI, 2 * self.plan.disk_fault.max(2 * SECOND));
+        self.after(delay, Happening::Fault);
+        if self.engine.is_none() {
             return;
         }
         if self.plan.fills {
@@ -271,7 +302,5 @@ impl World {
             let after = self.chance.below(4);
             self.disk.inject(Injection { operation, after, failure: Failure::Io, sticky: false });
         }
-        let delay = self.chance.delay(100 * MILLI, 2 * self.plan.disk_fault.max(2 * SECOND));
-        self.after(delay, Happening::Fault);
     }
 }

@@ -261,7 +261,9 @@ impl World {
         });
         if let Some((number, link)) = overdue {
             let name = &self.clients[link.client].persona.name;
-            self.violations.push(format!("connection {number} of {name} is silent beyond its keep-alive and still open"));
+            self.violations.push(format!(
+                "connection {number} of {name} is silent beyond its keep-alive and still open"
+            ));
         }
     }
 
@@ -285,7 +287,8 @@ impl World {
     }
 
     fn begin(&mut self, work: Work) {
-        let longest = if matches!(work, Work::Commit(_)) { self.plan.commit } else { self.plan.work };
+        let longest =
+            if matches!(work, Work::Commit(_)) { self.plan.commit } else { self.plan.work };
         let delay = self.chance.delay(50, longest);
         self.next_work += 1;
         self.work.insert(self.next_work, work);
@@ -296,7 +299,9 @@ impl World {
         if life != self.life {
             return;
         }
-        let (Some(work), Some(engine)) = (self.work.remove(&number), &mut self.engine) else { return };
+        let (Some(work), Some(engine)) = (self.work.remove(&number), &mut self.engine) else {
+            return;
+        };
         let committed = matches!(work, Work::Commit(_));
         let event = engine.run(work);
         if committed && self.chance.percent(20) {
@@ -313,7 +318,8 @@ impl World {
         let limit = self.plan.settings.broker.output_bytes_max + ANSWERS_MAX;
         if link.undrained > limit {
             let undrained = link.undrained;
-            self.violations.push(format!("connection {number} holds {undrained} bytes, over {limit}"));
+            self.violations
+                .push(format!("connection {number} holds {undrained} bytes, over {limit}"));
         }
         self.tap(number, bytes);
         self.schedule_down(number);
@@ -329,8 +335,12 @@ impl World {
         }
         for packet in packets {
             match packet {
-                Packet::Puback(ack) | Packet::Pubrec(ack) if !ack.reason_code.is_error() => self.promise(number, ack.packet_id),
-                Packet::Disconnect(disconnect) if disconnect.reason_code == ReasonCode::KeepAliveTimeout => {
+                Packet::Puback(ack) | Packet::Pubrec(ack) if !ack.reason_code.is_error() => {
+                    self.promise(number, ack.packet_id)
+                }
+                Packet::Disconnect(disconnect)
+                    if disconnect.reason_code == ReasonCode::KeepAliveTimeout =>
+                {
                     self.check_not_early(number);
                 }
                 _ => {}
@@ -355,7 +365,8 @@ impl World {
         let Some(link) = self.links.get(&number) else { return };
         let keep_alive = u64::from(self.clients[link.client].persona.keep_alive) * SECOND;
         if self.now + 200 * MILLI < link.heard_at + keep_alive * 3 / 2 {
-            self.violations.push(format!("connection {number} was closed before its keep-alive had passed"));
+            self.violations
+                .push(format!("connection {number} was closed before its keep-alive had passed"));
         }
     }
 

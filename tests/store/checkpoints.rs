@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::mqtt::PacketId;
+use tidelog::mqtt::QoS;
+use tidelog::store::AssignedRow;
 use tidelog::store::Change;
 use tidelog::store::CheckpointUse;
 use tidelog::store::GroupKey;
@@ -237,6 +239,21 @@ impl StateStore for Cut {
     }
 }
 
+fn shared() -> GroupKey {
+    GroupKey { share: text("g"), filter: text("t") }
+}
+
+fn assigned() -> AssignedRow {
+    AssignedRow {
+        place: None,
+        message: Offset::new(1),
+        qos: QoS::AtLeastOnce,
+        retained: false,
+        subscription_ids: [].into_iter().collect(),
+        group: Some(shared()),
+    }
+}
+
 /// Opens the world's files with a state store that is cut after some operations, changes hundreds of rows and lets a checkpoint run into
 /// the cut. Returns whether the checkpoint came through, and what has to be found afterwards.
 fn checkpoint_into_cut(world: &World, left: usize) -> (bool, Durable) {
@@ -244,7 +261,11 @@ fn checkpoint_into_cut(world: &World, left: usize) -> (bool, Durable) {
     let disk = Arc::new(world.disk.clone());
     let opened = Store::open(disk, cut, world.options.clone(), world.now, &mut |_| {}).unwrap();
     let tidelog::store::Opened { mut store, mut writer, mut checkpointer, .. } = opened;
-    for number in 0..600 {
+    // What the end of a member gives back to its group is found by reading the log again only if the rows of both
+    // are of one time.
+    store.put(world.now, Row::Group(shared(), Some(GroupRow::default())));
+    store.put(world.now, Row::Session(client("member"), None));
+    for number in 0..320 {
         let name = client(&format!("c{number}"));
         let row = if number % 3 == 0 { None } else { Some(session(77)) };
         store.put(world.now, Row::Session(name, row));
@@ -264,9 +285,12 @@ fn a_checkpoint_of_many_rows_is_whole_or_absent_wherever_it_is_cut() {
     for left in 0..40 {
         for kept in [0, 1, 2, 100] {
             let mut world = World::new();
-            for number in 0..700 {
+            for number in 0..400 {
                 put(&mut world, Row::Session(client(&format!("c{number}")), Some(session(5))));
             }
+            put(&mut world, Row::Session(client("member"), Some(session(5))));
+            put(&mut world, Row::Group(shared(), Some(GroupRow::default())));
+            put(&mut world, Row::Assigned(client("member"), 0, Some(assigned())));
             world.commit();
             assert!(world.checkpoint());
             world.close();

@@ -20,6 +20,7 @@ const PROBE_AFTER: Duration = Duration::from_mins(1);
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 const PROBES: u32 = 5;
 /// Sent bytes that are not acknowledged for this long end the connection.
+#[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Listens on an address; port 0 takes a free one. Has to be called in a tokio runtime.

@@ -21,7 +21,8 @@ pub struct AssignedRow {
     /// Where it stands in the session's stream; `None` in a row to be put means the record's own offset.
     /// Rows of the state always have it.
     pub place: Option<Offset>,
-    /// The message's offset. A retained message that was carried forward is found through its topic.
+    /// The message's offset. When its record is gone, a retained message that was carried forward is the one in
+    /// [`State::retained`](crate::store::State::retained) with this `message_offset`.
     pub message: Offset,
     /// The QoS of the delivery.
     pub qos: QoS,

@@ -19,7 +19,10 @@ impl Checker {
         let fresh = self.check_packet(delivery);
         let Some(number) = delivery.number else { return };
         if let Err(problem) = self.check_message(delivery, number, fresh) {
-            let client = self.connections.get(&delivery.connection).map_or("nobody", |connection| connection.client.as_str());
+            let client = self
+                .connections
+                .get(&delivery.connection)
+                .map_or("nobody", |connection| connection.client.as_str());
             self.violations.push(format!("{client}: {problem}; {delivery:?}"));
         }
     }
@@ -34,33 +37,60 @@ impl Checker {
         }
         if connection.open.len() > usize::from(connection.connecting.receive_maximum) {
             let open = connection.open.len();
-            self.violations.push(format!("{name} has {open} messages open, over its Receive Maximum; {delivery:?}"));
+            self.violations.push(format!(
+                "{name} has {open} messages open, over its Receive Maximum; {delivery:?}"
+            ));
         }
-        let Some(session) = self.clients.get_mut(&name).and_then(|client| client.session.as_mut()) else { return true };
+        let Some(session) = self.clients.get_mut(&name).and_then(|client| client.session.as_mut())
+        else {
+            return true;
+        };
         session.note_packet(packet_id, delivery).unwrap_or_else(|problem| {
             self.violations.push(format!("{name}: message {problem}; {delivery:?}"));
             false
         })
     }
 
-    fn check_message(&mut self, delivery: &Delivery, number: u64, fresh: bool) -> Result<(), String> {
+    fn check_message(
+        &mut self,
+        delivery: &Delivery,
+        number: u64,
+        fresh: bool,
+    ) -> Result<(), String> {
         let known = self.messages.get(number).ok_or("arrived and was never sent")?;
         if known.sent.topic != delivery.topic {
             return Err(format!("{} arrived on another topic", known.sent));
         }
-        let name = &self.connections.get(&delivery.connection).ok_or("arrived on an unknown connection")?.client;
-        let session = self.clients.get_mut(name).and_then(|client| client.session.as_mut()).ok_or("arrived without a session")?;
+        let name = &self
+            .connections
+            .get(&delivery.connection)
+            .ok_or("arrived on an unknown connection")?
+            .client;
+        let session = self
+            .clients
+            .get_mut(name)
+            .and_then(|client| client.session.as_mut())
+            .ok_or("arrived without a session")?;
         if delivery.retain && !known.sent.retain {
             return Err(format!("{} arrived with RETAIN and was sent without", known.sent));
         }
-        let run = is_retained_run(session, known, delivery);
+        let permitted = check_permitted(session, known, delivery, self.seq);
+        // A copy with RETAIN is the answer to a SUBSCRIBE, unless a subscription asks for the flag to be kept.
+        let run = delivery.retain && (permitted.is_err() || !session.keeps_retain(&delivery.topic));
         if run {
             check_run(session, delivery)?;
-            if let Some(over) = self.retained.is_stale(&delivery.topic, number, last_subscribe(session, delivery, self.seq)) {
-                return Err(format!("{} arrived as retained, and {over} had replaced it", known.sent));
+            if let Some(over) = self.retained.is_stale(
+                &delivery.topic,
+                number,
+                last_subscribe(session, delivery, self.seq),
+            ) {
+                return Err(format!(
+                    "{} arrived as retained, and {over} had replaced it",
+                    known.sent
+                ));
             }
         } else {
-            check_permitted(session, known, delivery, self.seq)?;
+            permitted?;
         }
         check_expiry(known, delivery)?;
         if !fresh {
@@ -71,7 +101,10 @@ impl Checker {
         if delivery.qos == 2 && arrivals.at_qos2 > allowed {
             return Err(format!("{} arrived {} times at QoS 2", known.sent, arrivals.at_qos2));
         }
-        let shared = session.spans.iter().any(|span| span.share().is_some() && span.matches(&delivery.topic));
+        let shared = session
+            .spans
+            .iter()
+            .any(|span| span.share().is_some() && span.matches(&delivery.topic));
         if arrivals.all == 1
             && !run
             && !shared
@@ -84,14 +117,10 @@ impl Checker {
     }
 }
 
-/// Whether this copy was sent because of a SUBSCRIBE: RETAIN is set, and no subscription asks for it to be kept.
-fn is_retained_run(session: &Session, known: &Known, delivery: &Delivery) -> bool {
-    let keeps = |span: &&Span| span.asked.retain_as_published && span.matches(&delivery.topic);
-    delivery.retain && known.sent.retain && !session.spans.iter().any(|span| keeps(&span))
-}
-
 fn check_run(session: &Session, delivery: &Delivery) -> Result<(), String> {
-    let asks = |span: &&Span| span.matches(&delivery.topic) && span.share().is_none() && span.asked.retain_handling != 2;
+    let asks = |span: &&Span| {
+        span.matches(&delivery.topic) && span.share().is_none() && span.asked.retain_handling != 2
+    };
     if session.spans.iter().any(|span| asks(&span)) {
         Ok(())
     } else {
@@ -101,40 +130,59 @@ fn check_run(session: &Session, delivery: &Delivery) -> Result<(), String> {
 
 /// When the subscription was made that a retained message is the answer to: the earliest it may be.
 fn last_subscribe(session: &Session, delivery: &Delivery, now: Seq) -> Seq {
-    let matching = session.spans.iter().filter(|span| span.matches(&delivery.topic) && span.asked.retain_handling != 2);
+    let matching = session
+        .spans
+        .iter()
+        .filter(|span| span.matches(&delivery.topic) && span.asked.retain_handling != 2);
     matching.map(|span| span.sent).min().unwrap_or(now)
 }
 
 /// A subscription allows this copy, at this QoS, with these identifiers.
-fn check_permitted(session: &Session, known: &Known, delivery: &Delivery, now: Seq) -> Result<(), String> {
+fn check_permitted(
+    session: &Session,
+    known: &Known,
+    delivery: &Delivery,
+    now: Seq,
+) -> Result<(), String> {
     let own = known.sent.publisher == session.client;
     let last = known.last().min(now);
     // A group may choose its member, and with it the subscription, as late as now.
     let until = |span: &Span| if span.share().is_some() { now } else { last };
-    let covers = |span: &&Span| span.matches(&delivery.topic) && span.may_cover(known.first, until(span));
+    let covers =
+        |span: &&Span| span.matches(&delivery.topic) && span.may_cover(known.first, until(span));
     let possible: Vec<&Span> = session.spans.iter().filter(covers).collect();
     if possible.is_empty() {
         return Err(format!("{} arrived without a subscription to it", known.sent));
     }
-    let heard: Vec<&&Span> =
-        possible.iter().filter(|span| !(span.asked.no_local && own && !known.sent.is_will)).collect();
+    let heard: Vec<&&Span> = possible
+        .iter()
+        .filter(|span| !(span.asked.no_local && own && !known.sent.is_will))
+        .collect();
     if heard.is_empty() {
         return Err(format!("{} arrived at its own publisher in spite of No Local", known.sent));
     }
-    let effective = |span: &Span| known.sent.qos.min(span.granted.map_or(span.asked.qos, |(_, qos)| qos));
+    let effective =
+        |span: &Span| known.sent.qos.min(span.granted.map_or(span.asked.qos, |(_, qos)| qos));
     if !heard.iter().any(|span| effective(span) == delivery.qos) {
         return Err(format!("{} arrived at a QoS that no subscription gives it", known.sent));
     }
-    let certain: Vec<&&&Span> =
-        heard.iter().filter(|span| span.share().is_none() && span.surely_covers(known.first, last)).collect();
-    if delivery.qos < certain.iter().map(|span| effective(span)).max().unwrap_or(0) && !session.is_shared(&delivery.topic) {
+    let certain: Vec<&&&Span> = heard
+        .iter()
+        .filter(|span| span.share().is_none() && span.surely_covers(known.first, last))
+        .collect();
+    if delivery.qos < certain.iter().map(|span| effective(span)).max().unwrap_or(0)
+        && !session.is_shared(&delivery.topic)
+    {
         return Err(format!("{} arrived below the highest QoS of its subscriptions", known.sent));
     }
     check_ids(&possible, &heard, delivery)
 }
 
 fn check_ids(possible: &[&Span], heard: &[&&Span], delivery: &Delivery) -> Result<(), String> {
-    let stray = delivery.subscription_ids.iter().find(|id| !possible.iter().any(|span| span.asked.id == Some(**id)));
+    let stray = delivery
+        .subscription_ids
+        .iter()
+        .find(|id| !possible.iter().any(|span| span.asked.id == Some(**id)));
     if let Some(stray) = stray {
         return Err(format!("subscription identifier {stray} is of no subscription that matches"));
     }
@@ -150,19 +198,29 @@ fn check_ids(possible: &[&Span], heard: &[&&Span], delivery: &Delivery) -> Resul
 
 /// How many copies may arrive at QoS 2: one for the subscriptions, one for each shared group, and if it is retained one for each SUBSCRIBE.
 fn copies_allowed(session: &Session, known: &Known) -> u32 {
-    let matching: Vec<&Span> = session.spans.iter().filter(|span| span.matches(&known.sent.topic)).collect();
+    let matching: Vec<&Span> =
+        session.spans.iter().filter(|span| span.matches(&known.sent.topic)).collect();
     let plain = u32::from(matching.iter().any(|span| span.share().is_none()));
-    let mut groups: Vec<&str> =
-        matching.iter().filter(|span| span.share().is_some()).map(|span| span.asked.filter.as_str()).collect();
+    let mut groups: Vec<&str> = matching
+        .iter()
+        .filter(|span| span.share().is_some())
+        .map(|span| span.asked.filter.as_str())
+        .collect();
     groups.sort_unstable();
     groups.dedup();
-    let runs = if known.sent.retain { matching.iter().filter(|span| span.share().is_none()).count() } else { 0 };
+    let runs = if known.sent.retain {
+        matching.iter().filter(|span| span.share().is_none()).count()
+    } else {
+        0
+    };
     plain + u32::try_from(groups.len() + runs).unwrap_or(u32::MAX)
 }
 
 /// Nothing arrives after its expiry, and what is left of the interval is right [MQTT-3.3.2-5] [MQTT-3.3.2-6].
 fn check_expiry(known: &Known, delivery: &Delivery) -> Result<(), String> {
-    let (Some(expiry), Some((_, acknowledged_at))) = (known.sent.expiry, known.acknowledged) else { return Ok(()) };
+    let (Some(expiry), Some((_, acknowledged_at))) = (known.sent.expiry, known.acknowledged) else {
+        return Ok(());
+    };
     let latest = acknowledged_at.max(known.first_at);
     let expired = delivery.sent_at > latest + u64::from(expiry) * 1_000_000 + SLACK;
     if delivery.dup && delivery.sent_at + SLACK > latest + u64::from(expiry) * 1_000_000 {
@@ -173,11 +231,17 @@ fn check_expiry(known: &Known, delivery: &Delivery) -> Result<(), String> {
         return Err(format!("{} arrived although it had expired", known.sent));
     }
     let Some(left) = delivery.expiry_left else {
-        return if delivery.is_v5 { Err(format!("{} arrived without its expiry interval", known.sent)) } else { Ok(()) };
+        return if delivery.is_v5 {
+            Err(format!("{} arrived without its expiry interval", known.sent))
+        } else {
+            Ok(())
+        };
     };
     let waited_at_least = delivery.sent_at.saturating_sub(latest) / 1_000_000;
     let waited_at_most = delivery.sent_at.saturating_sub(known.first_at).div_ceil(1_000_000);
-    if u64::from(left) + waited_at_least > u64::from(expiry) + 1 || u64::from(left) + waited_at_most + 1 < u64::from(expiry) {
+    if u64::from(left) + waited_at_least > u64::from(expiry) + 1
+        || u64::from(left) + waited_at_most + 1 < u64::from(expiry)
+    {
         return Err(format!("{} arrived with {left} s left of {expiry} s", known.sent));
     }
     Ok(())

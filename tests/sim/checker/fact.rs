@@ -36,7 +36,11 @@ pub(crate) struct Sent {
 impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.is_will { "will" } else { "message" };
-        write!(f, "{kind} {} of {} to {} at QoS {}", self.number, self.publisher, self.topic, self.qos)
+        write!(
+            f,
+            "{kind} {} of {} to {} at QoS {}",
+            self.number, self.publisher, self.topic, self.qos
+        )
     }
 }
 
@@ -108,31 +112,71 @@ pub(crate) enum Fact {
     /// A client sent CONNECT.
     Connecting(Connecting),
     /// CONNACK with success reached it. `None`: MQTT 3.1, which has no session present.
-    Connected { connection: u64, session_present: Option<bool> },
+    Connected {
+        connection: u64,
+        session_present: Option<bool>,
+    },
     /// The client sends DISCONNECT and will send nothing more. `with_will`: 0x04. `expiry`: the changed one.
-    Disconnecting { connection: u64, with_will: bool, expiry: Option<Expiry> },
+    Disconnecting {
+        connection: u64,
+        with_will: bool,
+        expiry: Option<Expiry>,
+    },
     /// The client gave the connection up, or saw that it is gone.
-    Lost { connection: u64 },
+    Lost {
+        connection: u64,
+    },
     /// The broker knows that the connection is gone. `read_all`: it has read all that the client sent before.
-    ServerClosed { connection: u64, read_all: bool },
+    ServerClosed {
+        connection: u64,
+        read_all: bool,
+    },
     /// The broker died, and with it every connection.
     Crashed,
     /// The broker serves again.
     Recovered,
     /// A client sends a message, or sends it again.
-    Publishing { sent: Sent },
+    Publishing {
+        sent: Sent,
+    },
     /// PUBACK or PUBREC with success reached the sender.
-    Acknowledged { number: u64 },
-    Subscribing { connection: u64, request: u16, asked: Vec<Asked> },
+    Acknowledged {
+        number: u64,
+    },
+    Subscribing {
+        connection: u64,
+        request: u16,
+        asked: Vec<Asked>,
+    },
     /// SUBACK reached the client: the QoS granted for each filter, `None` where it was refused.
-    Subscribed { connection: u64, request: u16, granted: Vec<Option<u8>> },
-    Unsubscribing { connection: u64, request: u16, filters: Vec<String> },
-    Unsubscribed { connection: u64, request: u16 },
+    Subscribed {
+        connection: u64,
+        request: u16,
+        granted: Vec<Option<u8>>,
+    },
+    Unsubscribing {
+        connection: u64,
+        request: u16,
+        filters: Vec<String>,
+    },
+    Unsubscribed {
+        connection: u64,
+        request: u16,
+    },
     Delivered(Delivery),
     /// The client answers a delivery.
-    Answered { connection: u64, packet_id: u16, answer: Answer },
+    Answered {
+        connection: u64,
+        packet_id: u16,
+        answer: Answer,
+    },
     /// PUBREL reached the client.
-    Released { connection: u64, packet_id: u16 },
+    Released {
+        connection: u64,
+        packet_id: u16,
+    },
     /// A client with a new session connects at the end, subscribes to everything once and reads what is retained.
-    Auditing { connection: u64 },
+    Auditing {
+        connection: u64,
+    },
 }

@@ -34,8 +34,8 @@ pub(crate) use fact::Sent;
 pub(crate) use fact::WillFact;
 
 use messages::Messages;
-use retained::Retained;
 use presence::Presence;
+use retained::Retained;
 use session::Session;
 use wills::Wills;
 
@@ -88,20 +88,34 @@ impl Checker {
         self.now = at;
         match fact {
             Fact::Connecting(connecting) => self.connecting(connecting),
-            Fact::Connected { connection, session_present } => self.connected(*connection, *session_present),
-            Fact::Disconnecting { connection, with_will, expiry } => self.disconnecting(*connection, *with_will, *expiry),
+            Fact::Connected { connection, session_present } => {
+                self.connected(*connection, *session_present)
+            }
+            Fact::Disconnecting { connection, with_will, expiry } => {
+                self.disconnecting(*connection, *with_will, *expiry)
+            }
             Fact::Lost { connection } => self.lost(*connection),
-            Fact::ServerClosed { connection, read_all } => self.server_closed(*connection, *read_all),
+            Fact::ServerClosed { connection, read_all } => {
+                self.server_closed(*connection, *read_all)
+            }
             Fact::Crashed => self.crashed(),
             Fact::Recovered => self.recovered(),
             Fact::Publishing { sent } => self.publishing(sent),
             Fact::Acknowledged { number } => self.acknowledged(*number),
-            Fact::Subscribing { connection, request, asked } => self.subscribing(*connection, *request, asked),
-            Fact::Subscribed { connection, request, granted } => self.subscribed(*connection, *request, granted),
-            Fact::Unsubscribing { connection, request, filters } => self.unsubscribing(*connection, *request, filters),
+            Fact::Subscribing { connection, request, asked } => {
+                self.subscribing(*connection, *request, asked)
+            }
+            Fact::Subscribed { connection, request, granted } => {
+                self.subscribed(*connection, *request, granted)
+            }
+            Fact::Unsubscribing { connection, request, filters } => {
+                self.unsubscribing(*connection, *request, filters)
+            }
             Fact::Unsubscribed { connection, request } => self.unsubscribed(*connection, *request),
             Fact::Delivered(delivery) => self.delivered(delivery),
-            Fact::Answered { connection, packet_id, answer } => self.answered(*connection, *packet_id, *answer),
+            Fact::Answered { connection, packet_id, answer } => {
+                self.answered(*connection, *packet_id, *answer)
+            }
             Fact::Released { connection, packet_id } => self.released(*connection, *packet_id),
             Fact::Auditing { connection } => self.audit = Some((*connection, BTreeMap::new())),
         }
@@ -121,6 +135,12 @@ impl Checker {
     /// answered everything, and the auditor has read what is retained.
     pub(crate) fn finish(&mut self) {
         let mut found = Vec::new();
+        for client in self.clients.values_mut() {
+            let online = client.online;
+            if let Some(session) = &mut client.session {
+                session.online = online;
+            }
+        }
         for client in self.clients.values() {
             if let Some(session) = client.session.as_ref().filter(|_| client.online) {
                 self.check_complete(session, &mut found);
@@ -144,7 +164,11 @@ impl Checker {
     fn check_complete(&self, session: &Session, found: &mut Vec<String>) {
         for known in self.messages.iter() {
             let Some((acknowledged, _)) = known.acknowledged else { continue };
-            if known.sent.qos == 0 || known.sent.expiry.is_some() || known.sent.empty || session.arrived(known.sent.number) {
+            if known.sent.qos == 0
+                || known.sent.expiry.is_some()
+                || known.sent.empty
+                || session.arrived(known.sent.number)
+            {
                 continue;
             }
             let own = known.sent.publisher == session.client;
@@ -181,7 +205,8 @@ impl Checker {
         let (seq, now) = (self.seq, self.now);
         let Some(connection) = self.connections.get_mut(&number) else { return };
         if std::mem::replace(&mut connection.accepted, true) {
-            self.violations.push(format!("{} got a second CONNACK on connection {number}", connection.client));
+            self.violations
+                .push(format!("{} got a second CONNACK on connection {number}", connection.client));
         }
         let asked = connection.connecting.clone();
         let name = connection.client.clone();
@@ -191,10 +216,13 @@ impl Checker {
         let (may_be_present, may_be_absent) = client.presence.allows(asked.clean_start);
         match session_present {
             Some(true) if !may_be_present => {
-                self.violations.push(format!("{name} was told that its session is present, and it can't be"));
+                self.violations
+                    .push(format!("{name} was told that its session is present, and it can't be"));
             }
             Some(false) if !may_be_absent => {
-                self.violations.push(format!("{name} was told that its session is not present, and it has to be"));
+                self.violations.push(format!(
+                    "{name} was told that its session is not present, and it has to be"
+                ));
             }
             _ => {}
         }
@@ -236,7 +264,10 @@ impl Checker {
 
     fn server_closed(&mut self, number: u64, read_all: bool) {
         let now = self.now;
-        let Some(name) = self.connections.get(&number).map(|connection| connection.client.clone()) else { return };
+        let Some(name) = self.connections.get(&number).map(|connection| connection.client.clone())
+        else {
+            return;
+        };
         if let Some(client) = self.clients.get_mut(&name).filter(|client| client.latest == number) {
             client.presence.closed(now);
         }

@@ -66,7 +66,8 @@ impl Presence {
             }
         };
         let surely_lives = session.closing_at.is_none_or(|at| self.now + SLACK < at + seconds);
-        let surely_gone = session.closed_at.is_some_and(|at| self.connecting_at > at + seconds + SLACK);
+        let surely_gone =
+            session.closed_at.is_some_and(|at| self.connecting_at > at + seconds + SLACK);
         (!surely_gone, !surely_lives)
     }
 

@@ -46,7 +46,8 @@ impl Span {
 
     /// Whether it was surely there all the time between two facts.
     pub(super) fn surely_covers(&self, first: Seq, last: Seq) -> bool {
-        self.granted.is_some_and(|(granted, _)| granted < first) && self.ending.is_none_or(|ending| last < ending)
+        self.granted.is_some_and(|(granted, _)| granted < first)
+            && self.ending.is_none_or(|ending| last < ending)
     }
 
     fn qos(&self) -> u8 {
@@ -74,6 +75,8 @@ pub(super) struct Session {
     pub(super) client: String,
     pub(super) began: Seq,
     pub(super) ended: Option<Seq>,
+    /// Its client is connected at the end of the history.
+    pub(super) online: bool,
     pub(super) spans: Vec<Span>,
     arrivals: BTreeMap<u64, Arrivals>,
     in_flight: BTreeMap<u16, InFlight>,
@@ -88,6 +91,7 @@ impl Session {
             client: client.to_owned(),
             began,
             ended: None,
+            online: false,
             spans: Vec::new(),
             arrivals: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -97,7 +101,11 @@ impl Session {
     }
 
     pub(super) fn subscribing(&mut self, request: (u64, u16), asked: &Asked, seq: Seq) {
-        for span in self.spans.iter_mut().filter(|span| span.asked.filter == asked.filter && span.gone.is_none()) {
+        for span in self
+            .spans
+            .iter_mut()
+            .filter(|span| span.asked.filter == asked.filter && span.gone.is_none())
+        {
             if span.ending.is_none() {
                 span.ending = Some(seq);
                 span.replaced = true;
@@ -118,7 +126,12 @@ impl Session {
     }
 
     /// Takes a SUBACK; says what is wrong with it.
-    pub(super) fn subscribed(&mut self, request: (u64, u16), granted: &[Option<u8>], seq: Seq) -> Option<String> {
+    pub(super) fn subscribed(
+        &mut self,
+        request: (u64, u16),
+        granted: &[Option<u8>],
+        seq: Seq,
+    ) -> Option<String> {
         let mut codes = granted.iter();
         let mut problem = None;
         for span in &mut self.spans {
@@ -126,7 +139,12 @@ impl Session {
                 match codes.next() {
                     Some(Some(qos)) if *qos <= span.asked.qos => span.granted = Some((seq, *qos)),
                     Some(None) => span.refused = true,
-                    other => problem = Some(format!("{}: SUBACK grants {other:?} for {:?}", self.client, span.asked)),
+                    other => {
+                        problem = Some(format!(
+                            "{}: SUBACK grants {other:?} for {:?}",
+                            self.client, span.asked
+                        ))
+                    }
                 }
             }
         }
@@ -138,7 +156,11 @@ impl Session {
     }
 
     pub(super) fn unsubscribing(&mut self, request: (u64, u16), unsubscribed: &str, seq: Seq) {
-        for span in self.spans.iter_mut().filter(|span| span.asked.filter == unsubscribed && span.gone.is_none()) {
+        for span in self
+            .spans
+            .iter_mut()
+            .filter(|span| span.asked.filter == unsubscribed && span.gone.is_none())
+        {
             span.ending.get_or_insert(seq);
             span.ending_request = request;
         }
@@ -149,7 +171,11 @@ impl Session {
     }
 
     fn settle(&mut self, request: (u64, u16), seq: Seq) {
-        for span in self.spans.iter_mut().filter(|span| span.ending.is_some() && span.ending_request == request) {
+        for span in self
+            .spans
+            .iter_mut()
+            .filter(|span| span.ending.is_some() && span.ending_request == request)
+        {
             span.gone.get_or_insert(seq);
         }
     }
@@ -157,14 +183,19 @@ impl Session {
     /// Whether a message at QoS 1 or 2 sent after `first` and acknowledged at `last` has to reach this session, because a
     /// subscription (not a shared one), or a chain of them each of which replaced the one before, was there all the time.
     pub(super) fn surely_covers(&self, topic: &str, own: bool, first: Seq, last: Seq) -> bool {
-        let mut filters: Vec<&str> = self.spans.iter().map(|span| span.asked.filter.as_str()).collect();
+        let mut filters: Vec<&str> =
+            self.spans.iter().map(|span| span.asked.filter.as_str()).collect();
         filters.sort_unstable();
         filters.dedup();
         filters.iter().any(|filter| self.chain_covers(filter, topic, own, first, last))
     }
 
     fn chain_covers(&self, filter: &str, topic: &str, own: bool, first: Seq, last: Seq) -> bool {
-        let mut chain = self.spans.iter().filter(|span| span.asked.filter == filter && !span.refused).peekable();
+        let mut chain = self
+            .spans
+            .iter()
+            .filter(|span| span.asked.filter == filter && !span.refused)
+            .peekable();
         // The last one granted before the message was sent is where the chain has to begin.
         let mut current = None;
         while let Some(span) = chain.next_if(|span| span.sent < first) {
@@ -179,7 +210,11 @@ impl Session {
         }
         let Some(mut span) = current else { return false };
         loop {
-            if span.share().is_some() || !span.matches(topic) || span.qos() == 0 || (span.asked.no_local && own) {
+            if span.share().is_some()
+                || !span.matches(topic)
+                || span.qos() == 0
+                || (span.asked.no_local && own)
+            {
                 return false;
             }
             match span.ending {
@@ -197,6 +232,11 @@ impl Session {
     /// Whether a shared subscription of this session may bring it the topic.
     pub(super) fn is_shared(&self, topic: &str) -> bool {
         self.spans.iter().any(|span| span.share().is_some() && span.matches(topic))
+    }
+
+    /// Whether a subscription asks for RETAIN as it was published.
+    pub(super) fn keeps_retain(&self, topic: &str) -> bool {
+        self.spans.iter().any(|span| span.asked.retain_as_published && span.matches(topic))
     }
 
     /// Whether nothing but shared subscriptions may bring it the topic.
@@ -245,14 +285,22 @@ impl Session {
     }
 
     /// Notes a PUBLISH above QoS 0. Returns whether it is a new one for the client, or what is wrong with it.
-    pub(super) fn note_packet(&mut self, packet_id: u16, delivery: &Delivery) -> Result<bool, String> {
+    pub(super) fn note_packet(
+        &mut self,
+        packet_id: u16,
+        delivery: &Delivery,
+    ) -> Result<bool, String> {
         let again = self.last_by_id.insert(packet_id, delivery.number) == Some(delivery.number);
         let Some(open) = self.in_flight.get_mut(&packet_id) else {
             if again && !delivery.dup {
                 return Err("comes again without DUP".to_owned());
             }
-            let open =
-                InFlight { number: delivery.number, connection: delivery.connection, answered: false, released: false };
+            let open = InFlight {
+                number: delivery.number,
+                connection: delivery.connection,
+                answered: false,
+                released: false,
+            };
             self.in_flight.insert(packet_id, open);
             return Ok(true);
         };
@@ -260,7 +308,10 @@ impl Session {
             return Err(format!("has the id of message {:?}, which is not finished", open.number));
         }
         if open.number != delivery.number {
-            return Err(format!("has the id of message {:?}, which the client had not finished before the cut", open.number));
+            return Err(format!(
+                "has the id of message {:?}, which the client had not finished before the cut",
+                open.number
+            ));
         }
         if open.released {
             return Err("comes again after PUBREL".to_owned());

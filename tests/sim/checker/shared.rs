@@ -36,10 +36,15 @@ fn check_message(group: &str, members: &[Member<'_>], known: &Known, found: &mut
     // A session counts once, however often it subscribed, and only if nothing else brings it the message.
     let mut sessions: Vec<&Session> = members.iter().map(|(session, _)| *session).collect();
     sessions.dedup_by_key(|session| session.began);
-    let only: Vec<&&Session> = sessions.iter().filter(|session| session.only_shared(&known.sent.topic)).collect();
+    let only: Vec<&&Session> =
+        sessions.iter().filter(|session| session.only_shared(&known.sent.topic)).collect();
     let copies: u32 = only.iter().map(|session| session.arrivals(number).at_qos2).sum();
     if copies > 1 {
-        let names: Vec<&str> = only.iter().filter(|session| session.arrived(number)).map(|session| session.client.as_str()).collect();
+        let names: Vec<&str> = only
+            .iter()
+            .filter(|session| session.arrived(number))
+            .map(|session| session.client.as_str())
+            .collect();
         found.push(format!("{} arrived {copies} times in {group}, at {names:?}", known.sent));
     }
     let Some((acknowledged, _)) = known.acknowledged else { return };
@@ -47,13 +52,15 @@ fn check_message(group: &str, members: &[Member<'_>], known: &Known, found: &mut
         return;
     }
     let stays = |(session, span): &&Member<'_>| {
-        session.ended.is_none()
+        session.online
             && span.ending.is_none()
             && span.granted.is_some_and(|(granted, qos)| granted < known.first && qos > 0)
     };
     // What went to a member that has left since may be lost with it at QoS 2 [MQTT-4.8.2-5].
     let left = |(session, span): &&Member<'_>| {
-        session.ended.is_some_and(|ended| ended > known.first) || span.ending.is_some_and(|ending| ending > known.first)
+        let ended = session.ended.is_some_and(|ended| ended > known.first)
+            || (session.ended.is_none() && !session.online);
+        ended || span.ending.is_some_and(|ending| ending > known.first)
     };
     let may_be_lost = members.iter().any(|member| left(&member) || member.1.asked.qos == 0);
     if members.iter().any(|member| stays(&member))

@@ -65,7 +65,11 @@ pub(super) struct Wills {
 
 impl Wills {
     pub(super) fn connecting(&mut self, connecting: &Connecting, _seq: Seq, now: Micros) {
-        for will in self.wills.values_mut().filter(|will| will.client == connecting.client && will.again.is_none()) {
+        for will in self
+            .wills
+            .values_mut()
+            .filter(|will| will.client == connecting.client && will.again.is_none())
+        {
             will.again = Some((now, None));
             if will.ended_first.is_none() {
                 will.ended_first = Some(now);
@@ -95,7 +99,14 @@ impl Wills {
         self.wills.insert(connecting.connection, will);
     }
 
-    pub(super) fn connected(&mut self, client: &str, connection: u64, resumed: bool, _seq: Seq, now: Micros) {
+    pub(super) fn connected(
+        &mut self,
+        client: &str,
+        connection: u64,
+        resumed: bool,
+        _seq: Seq,
+        now: Micros,
+    ) {
         for will in self.wills.values_mut().filter(|will| will.client == client) {
             if will.connection == connection {
                 will.armed = true;
@@ -149,30 +160,53 @@ impl Wills {
 
     /// A will has arrived somewhere, written by the broker at `at`.
     pub(super) fn arrived(&mut self, number: u64, at: Micros) -> Result<(), String> {
-        let Some(will) = self.wills.values().find(|will| will.number == number) else { return Ok(()) };
+        let Some(will) = self.wills.values().find(|will| will.number == number) else {
+            return Ok(());
+        };
         match will.ended_first {
-            None => Err(format!("the will {number} of {} arrived while its connection lives", will.client)),
-            Some(ended) if at + SLACK / 10 < ended + will.delay && !will.ends_early() => {
-                Err(format!("the will {number} of {} arrived before its delay had passed", will.client))
-            }
+            None => Err(format!(
+                "the will {number} of {} arrived while its connection lives",
+                will.client
+            )),
+            Some(ended) if at + SLACK / 10 < ended + will.delay && !will.ends_early() => Err(
+                format!("the will {number} of {} arrived before its delay had passed", will.client),
+            ),
             Some(_) => Ok(()),
         }
     }
 
     /// What had to be published arrived where it had to, and what had not did not.
-    pub(super) fn check(&self, sessions: &[&Session], messages: &Messages, now: Micros, found: &mut Vec<String>) {
+    pub(super) fn check(
+        &self,
+        sessions: &[&Session],
+        messages: &Messages,
+        now: Micros,
+        found: &mut Vec<String>,
+    ) {
         for will in self.wills.values() {
             let Some(known) = messages.get(will.number) else { continue };
             let arrived = sessions.iter().any(|session| session.arrived(will.number));
             match will.fate() {
-                Fate::Never if arrived => found.push(format!("{} was published and should not have been", known.sent)),
+                Fate::Never if arrived => {
+                    found.push(format!("{} was published and should not have been", known.sent))
+                }
                 Fate::Due(by) if by + SLACK < now && !arrived => {
                     let witness = sessions.iter().find(|session| {
                         let own = session.client == will.client;
-                        session.ended.is_none() && known.sent.qos > 0 && session.surely_covers(&known.sent.topic, own, known.first, Seq::MAX - 1)
+                        session.online
+                            && known.sent.qos > 0
+                            && session.surely_covers(
+                                &known.sent.topic,
+                                own,
+                                known.first,
+                                Seq::MAX - 1,
+                            )
                     });
                     if let Some(witness) = witness {
-                        found.push(format!("{} was due and never reached {}: {will:?}", known.sent, witness.client));
+                        found.push(format!(
+                            "{} was due and never reached {}: {will:?}",
+                            known.sent, witness.client
+                        ));
                     }
                 }
                 Fate::Never | Fate::Due(_) | Fate::Unknown => {}
@@ -194,14 +228,20 @@ impl Will {
         if !self.armed {
             return Fate::Unknown;
         }
-        let (Some(first), Some(last)) = (self.ended_first, self.ended_last) else { return Fate::Unknown };
+        let (Some(first), Some(last)) = (self.ended_first, self.ended_last) else {
+            return Fate::Unknown;
+        };
         match self.again {
             None => Fate::Due(last + self.delay),
             // A delay of zero runs out at once, also at a take-over.
             Some(_) if !self.delayed => Fate::Due(last),
             Some((asked, _)) if asked > last + self.delay + SLACK => Fate::Due(last + self.delay),
-            Some((_, Some((accepted, true)))) if accepted + SLACK < first + self.delay => Fate::Never,
-            Some((_, Some((accepted, false)))) => Fate::Due((last + self.delay).min(accepted).max(last)),
+            Some((_, Some((accepted, true)))) if accepted + SLACK < first + self.delay => {
+                Fate::Never
+            }
+            Some((_, Some((accepted, false)))) => {
+                Fate::Due((last + self.delay).min(accepted).max(last))
+            }
             Some(_) => Fate::Unknown,
         }
     }
