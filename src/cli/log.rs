@@ -5,14 +5,9 @@ use std::io::BufWriter;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use clap::Subcommand;
-use serde_json::Value;
-use serde_json::json;
 
 use super::Failure;
 use super::check_config::ConfigArgs;
@@ -28,7 +23,8 @@ use crate::commitlog::disk::OsDisk;
 use crate::config;
 use crate::config::Sources;
 use crate::mqtt::TopicFilter;
-use crate::time::Timestamp;
+use crate::store;
+use crate::store::Kind;
 
 /// The commands of `log`.
 #[derive(Debug, Subcommand)]
@@ -60,8 +56,11 @@ pub(crate) struct DumpArgs {
     /// End after so many records.
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
+    /// Only records of this kind, as in message or session.
+    #[arg(long, value_name = "KIND", value_parser = parse_kind)]
+    kind: Option<Kind>,
     /// Only messages whose topic matches this filter.
-    #[arg(short = 't', long, value_name = "FILTER")]
+    #[arg(short = 't', long, value_name = "FILTER", conflicts_with = "kind")]
     topic: Option<String>,
 }
 
@@ -113,7 +112,7 @@ impl DumpArgs {
         let filter = DumpFilter {
             from: self.from.map(Offset::new),
             to: self.to.map(Offset::new),
-            kind: None,
+            kind: topic.is_some().then_some(Kind::Message).or(self.kind).map(Kind::as_u8),
             matcher: topic.is_some().then_some(&matches),
         };
         let disk = self.directory.open()?;
@@ -185,7 +184,7 @@ impl Printer {
             return ControlFlow::Break(());
         }
         self.left = self.left.map(|left| left - 1);
-        self.written = writeln!(self.output, "{}", describe(record));
+        self.written = writeln!(self.output, "{}", store::describe(record));
         if self.written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
@@ -195,17 +194,11 @@ impl Printer {
     }
 }
 
-fn describe(record: &StoredRecord) -> Value {
-    json!({
-        "offset": record.offset.as_u64(),
-        "time": time(record.timestamp),
-        "kind": record.kind,
-        "key": String::from_utf8_lossy(record.key()),
-        "value_base64": STANDARD.encode(record.value()),
+/// Parses the name of a kind of record.
+fn parse_kind(name: &str) -> Result<Kind, String> {
+    let mut kinds = (0..=u8::MAX).filter_map(Kind::from_u8);
+    kinds.clone().find(|kind| kind.name() == name).ok_or_else(|| {
+        let names: Vec<_> = kinds.by_ref().map(Kind::name).collect();
+        format!("one of {} is meant", names.join(", "))
     })
-}
-
-fn time(timestamp: Timestamp) -> String {
-    let time = std::time::UNIX_EPOCH + Duration::from_micros(timestamp.as_micros());
-    humantime::format_rfc3339_micros(time).to_string()
 }

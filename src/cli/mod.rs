@@ -25,6 +25,7 @@ mod property;
 mod publish;
 mod replace;
 mod runtime;
+mod serve;
 mod source;
 mod stdout;
 mod subscribe;
@@ -35,6 +36,8 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
+
+use check_config::BrokerArgs;
 
 /// Why a command ended without success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,14 +62,18 @@ impl Failure {
 
 /// An MQTT 3.1, 3.1.1 and 5.0 broker on a durable log, and its tools.
 #[derive(Debug, Parser)]
-#[command(name = "tidelog", version, propagate_version = false)]
+#[command(name = "tidelog", version, args_conflicts_with_subcommands = true)]
 struct Program {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    broker: BrokerArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the broker; this is the default.
+    Serve(BrokerArgs),
     /// Publish messages; the flags are those of `mosquitto_pub`.
     #[command(name = "pub")]
     Publish(Box<publish::PublishArgs>),
@@ -100,15 +107,15 @@ pub fn main() -> ExitCode {
 }
 
 fn run(program: Program) -> Result<(), Failure> {
-    match program.command {
-        Some(Command::Publish(arguments)) => arguments.run(),
-        Some(Command::Subscribe(arguments)) => arguments.run(),
-        Some(Command::User(arguments)) => arguments.run(),
-        Some(Command::Certs(arguments)) => arguments.run(),
-        Some(Command::CheckConfig(arguments)) => arguments.run(),
-        Some(Command::Log(command)) => command.run(),
-        Some(Command::Version) => stdout::print(&Program::command().render_version()),
-        None => stdout::print(&Program::command().render_help().to_string()),
+    match program.command.unwrap_or(Command::Serve(program.broker)) {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Publish(arguments) => arguments.run(),
+        Command::Subscribe(arguments) => arguments.run(),
+        Command::User(arguments) => arguments.run(),
+        Command::Certs(arguments) => arguments.run(),
+        Command::CheckConfig(arguments) => arguments.run(),
+        Command::Log(command) => command.run(),
+        Command::Version => stdout::print(&Program::command().render_version()),
     }
 }
 

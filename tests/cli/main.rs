@@ -11,6 +11,7 @@
     reason = "a test that can't go on fails, and it has threads and files of its own"
 )]
 
+mod broker;
 mod peer;
 mod program;
 mod publish;

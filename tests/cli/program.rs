@@ -86,3 +86,9 @@ impl Ended {
 pub(crate) fn run(words: &[&str]) -> Ended {
     Program::start(words).end()
 }
+
+/// Tells it to end.
+pub(crate) fn terminate(program: &mut Program) {
+    let process = i32::try_from(program.child().id()).ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(process.unwrap(), rustix::process::Signal::TERM).unwrap();
+}

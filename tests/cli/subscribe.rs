@@ -17,6 +17,7 @@ use crate::peer::ack;
 use crate::peer::id;
 use crate::peer::message;
 use crate::program::Program;
+use crate::program::terminate;
 
 /// More than a pipe takes before somebody reads it.
 const MORE_THAN_A_PIPE: usize = 1 << 20;
@@ -356,7 +357,6 @@ fn a_broker_that_falls_silent_is_left_and_found_again() {
     assert_eq!(ended.stderr, "tidelog: the broker does not answer any more; connecting again\n");
 }
 
-#[cfg(unix)]
 #[test]
 fn a_signal_ends_it_in_good_order() {
     let peer = Peer::new();
@@ -368,10 +368,4 @@ fn a_signal_ends_it_in_good_order() {
     connection.expect_goodbye();
     drop(connection);
     program.end().expect_success("x\n");
-}
-
-#[cfg(unix)]
-fn terminate(program: &mut Program) {
-    let process = i32::try_from(program.child().id()).ok().and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(process.unwrap(), rustix::process::Signal::TERM).unwrap();
 }
