@@ -16,11 +16,13 @@ use super::wire::packet::Packet;
 use super::wire::request::Connect;
 
 /// A broker that takes nothing for so long has stopped reading.
-const STILL: Duration = Duration::from_secs(3);
+const STILL: Duration = Duration::from_secs(2);
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Little is received by the system on behalf of one who does not read.
-const RECEIVE_BUFFER_BYTES: usize = 4 << 10;
+/// The system holds little on behalf of one who does not read.
+const SOCKET_BUFFER_BYTES: usize = 4 << 10;
+/// So does the broker's side of the socket, which makes room for some segments: 64 KiB each on loopback otherwise.
+const SEGMENT_BYTES: u32 = 536;
 
 /// A connection that is flooded.
 pub(crate) struct Flood {
@@ -42,11 +44,12 @@ impl Flood {
     /// Connects with a clean start.
     pub(crate) fn connect(address: SocketAddr, version: Version, client_id: &str) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
+        socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES).unwrap();
+        socket.set_send_buffer_size(SOCKET_BUFFER_BYTES).unwrap();
+        socket.set_tcp_mss(SEGMENT_BYTES).unwrap();
         socket.connect(&address.into()).unwrap();
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(STILL)).unwrap();
         let mut flood = Self { stream, version, rest: Vec::new() };
         flood.stream.write_all(&Connect::new(version, client_id).bytes()).unwrap();
         match flood.read(1).first() {
@@ -57,6 +60,7 @@ impl Flood {
 
     /// Sends these bytes again and again until they were sent `times_max` times or the broker stops reading.
     pub(crate) fn send(&mut self, bytes: &[u8], times_max: u64) -> Flooded {
+        self.stream.set_write_timeout(Some(STILL)).unwrap();
         for times in 1..=times_max {
             let mut sent = 0;
             while sent < bytes.len() {

@@ -37,7 +37,13 @@ use broker::Broker;
 /// One mebibyte.
 const MIB: u64 = 1 << 20;
 
-/// What memory may grow by beside what the settings name: the allocator's arenas and free lists, the threads' stacks.
+/// Batches of the log at their largest: one is being filled, in a buffer that doubles, and two threads read the disk.
+const BATCHES: u64 = (2 + 2) * 4 * MIB;
+
+/// What the checkpoint keeps in memory at most.
+const CHECKPOINT: u64 = 32 * MIB;
+
+/// What memory may grow by beside what has a name: free memory that the allocator keeps for each thread.
 const ALLOWANCE: u64 = 24 * MIB;
 
 fn start(settings: &[&str]) -> Broker {
