@@ -21,7 +21,7 @@ const OUTPUT: u64 = 64 << 10;
 const PACKETS: u16 = 500;
 
 /// Far more than a broker that holds back takes.
-const TIMES_MAX: u64 = 20_000;
+const TIMES_MAX: u64 = 4_000;
 
 fn small() -> Broker {
     start(&[

@@ -108,3 +108,40 @@ fn subscribers_that_never_read_cost_a_place_in_the_log() {
     read_all(&mut silent[2]);
     assert_grown_at_most(&broker, before, allowed);
 }
+
+/// Many of them, and small messages in large batches: none may keep a batch in memory for the sake of a few records.
+#[test]
+fn many_that_never_read_cost_no_more_than_their_buffers() {
+    const SILENT: u64 = 200;
+    const READ_AHEAD: u64 = 64 << 10;
+    const OUTPUT: u64 = 16 << 10;
+    let broker = start(&[
+        "data.tail_memory=8 MiB",
+        "data.segment_size=16 MiB",
+        "limits.pending_bytes=8 MiB",
+        "limits.output_buffer=16 KiB",
+    ]);
+    let silent: Vec<Client> = (0..SILENT)
+        .map(|number| {
+            let name = format!("silent-{number}");
+            let mut client = Client::clean(broker.address(), Version::V4, &name);
+            client.subscribe(&[("small", u8::from(number % 2 == 0))]);
+            client
+        })
+        .collect();
+    let before = broker.memory().resident;
+    let mut publisher = Client::clean(broker.address(), Version::V5, "publisher");
+    let payload = "x".repeat(1_000);
+    for _ in 0..16 {
+        let packet = |id| Publish::new("small", &payload).qos(1).id(id).bytes(Version::V5);
+        let bytes: Vec<u8> = (1..=4_000).flat_map(packet).collect();
+        publisher.send(&bytes);
+        for id in 1..=4_000 {
+            publisher.wait_puback(id);
+        }
+    }
+    let each = 2 * OUTPUT + READ_AHEAD;
+    let named = TAIL + PENDING + BATCHES + CHECKPOINT;
+    assert_grown_at_most(&broker, before, named + SILENT * each + ALLOWANCE);
+    drop(silent);
+}
