@@ -13,8 +13,6 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::broker::Awaited;
 use crate::broker::Broker;
 use crate::broker::Routing;
@@ -24,34 +22,28 @@ use crate::broker::client::Behind;
 use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Mode;
-use crate::broker::client::NUMBERS_RESERVED;
+use crate::broker::coverage::FilterSet;
+use crate::broker::coverage::grants_at;
+use crate::broker::coverage::subscription_ids;
 use crate::broker::deliver::Delivery;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
 use crate::broker::event::Output;
 use crate::broker::message::Message;
+use crate::broker::retained::carried_copy;
 use crate::broker::stats::Dropped;
 use crate::commitlog::KeyMatcher;
 use crate::commitlog::Offset;
 use crate::commitlog::Read;
-use crate::commitlog::ReadResult;
-use crate::commitlog::StorageError;
 use crate::commitlog::StoredRecord;
 use crate::mqtt::Ack;
 use crate::mqtt::Packet;
 use crate::mqtt::QoS;
-use crate::mqtt::SubscriptionId;
-use crate::mqtt::SubscriptionIds;
-use crate::mqtt::TopicFilter;
 use crate::session::Effective;
-use crate::session::Grant;
-use crate::session::Grants;
 use crate::session::Step;
 use crate::session::packet_id_of;
 use crate::store::AssignedRow;
 use crate::store::MessageView;
-use crate::store::SessionState;
-use crate::store::Span;
 
 /// How many entries of its stream a client gets per turn.
 const STEPS_PER_TURN: usize = 256;
@@ -97,6 +89,9 @@ impl Broker {
         if walk == Walk::CaughtUp {
             return;
         }
+        if walk != Walk::More {
+            behind.let_go_of_batches();
+        }
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.mode = Mode::Behind(behind);
         }
@@ -120,13 +115,21 @@ impl Broker {
         let assigned = self.next_assigned(known).filter(|(place, _)| *place <= frontier);
         match (assigned, run) {
             (Some(key), None) => self.step_assigned(client, behind, key),
-            (Some(key), Some(place)) if key.0 <= place => self.step_assigned(client, behind, key),
+            // As long as one commit can take more of a run, more is assigned.
+            (Some(key), Some(place)) if key.0 <= place && !self.may_assign_more(known) => {
+                self.step_assigned(client, behind, key)
+            }
             (_, Some(_)) => self.step_run(client, behind),
             (None, None) => match behind.chunk.pop_front() {
                 Some(record) => self.step_message(client, behind, record),
                 None => self.step_read(client, behind),
             },
         }
+    }
+
+    /// Whether the assignments so far wait to become durable, and the window takes more than those.
+    fn may_assign_more(&self, known: &Client) -> bool {
+        known.assigned_after > self.released() && known.outbound.quota() > known.assigned_waiting
     }
 
     /// The next assignment that had no turn.
@@ -138,8 +141,9 @@ impl Broker {
 
     /// Reads more of the log, or ends the walk.
     fn step_read(&mut self, client: ClientRef, behind: &mut Behind) -> Walk {
-        let released = self.released();
-        if behind.scanned >= released {
+        // Not beyond the router, which hands on what comes behind it.
+        let routed = self.routed;
+        if behind.scanned >= routed {
             return self.finish_walk(client, behind);
         }
         let matcher = match &behind.matcher {
@@ -147,9 +151,10 @@ impl Broker {
             None => self.matcher_of(client),
         };
         behind.matcher = Some(Arc::clone(&matcher));
-        match self.store.read(behind.scanned, released, CHUNK_BYTES, &matcher) {
+        match self.store.read(behind.scanned, routed, CHUNK_BYTES, &matcher) {
             Read::Records { records, next } => {
                 behind.chunk = VecDeque::from(records);
+                behind.shares_batches = true;
                 behind.scanned = next;
                 Walk::More
             }
@@ -177,12 +182,10 @@ impl Broker {
             durable,
             now: self.now,
         };
-        for unrouted in &self.unrouted {
+        let from = self.unrouted.partition_point(|unrouted| unrouted.offset < behind.qos0_from);
+        for unrouted in self.unrouted.range(from..) {
             let Routing::Qos0(route) = &unrouted.what else { continue };
-            let target = route.targets.iter().find(|target| target.client == client);
-            let (Some(target), true) = (target, unrouted.offset >= behind.qos0_from) else {
-                continue;
-            };
+            let Some(target) = route.target(client) else { continue };
             let Some(stored) = store.peek(unrouted.offset) else { continue };
             let view = stored.view();
             let message = Message::from(&view);
@@ -210,7 +213,7 @@ impl Broker {
         let Some(known) = self.clients.get(client.index()) else { return true };
         let assigned_before =
             self.next_assigned(known).is_some_and(|(place, _)| place < known.connected_at);
-        known.runs.is_empty() && !assigned_before && self.released() >= known.connected_at
+        known.runs.is_empty() && !assigned_before && self.routed >= known.connected_at
     }
 
     fn step_message(
@@ -287,7 +290,7 @@ impl Broker {
             .session(&known.id)
             .and_then(|session| session.assigned.get(&key))
             .cloned();
-        let Some(row) = row else { return Walk::More };
+        let Some(mut row) = row else { return Walk::More };
         // QoS 0 that may have been sent before is not sent twice.
         if row.qos == QoS::AtMostOnce && late && !row.retained {
             return Walk::More;
@@ -295,7 +298,14 @@ impl Broker {
         let ids = subscription_ids(&row.subscription_ids);
         let terms =
             Terms { qos: row.qos, retain: row.retained, subscription_ids: &ids, place: key.0 };
-        let walk = match self.locate(client, behind, row.message) {
+        let mut located = self.locate(client, behind, row.message);
+        if matches!(located, Located::Gone)
+            && let Some(copy) = carried_copy(self.store.state(), row.message)
+        {
+            row.message = copy;
+            located = self.locate(client, behind, copy);
+        }
+        let walk = match located {
             Located::Memory => self.send_from_memory(client, &row, terms, key),
             Located::Fetched(record) => {
                 let view = MessageView::from_record(&record);
@@ -355,7 +365,11 @@ impl Broker {
             if let Some(known) = self.clients.get_mut(client.index())
                 && terms.qos > QoS::AtMostOnce
             {
+                let number = known.outbound.next_number();
                 known.outbound.push(terms.place, Step::Done);
+                if let Some(key) = key {
+                    known.assigned_numbers.insert(number, key);
+                }
             }
             return Walk::More;
         };
@@ -416,11 +430,7 @@ impl Broker {
 
     /// Asks for more numbers in good time.
     pub(super) fn reserve_numbers(&mut self, client: ClientRef) {
-        let low = self.clients.get(client.index()).is_some_and(|known| {
-            known.outbound.next_number().saturating_add(NUMBERS_RESERVED / 2)
-                > known.reserved.newest()
-        });
-        if low {
+        if self.clients.get(client.index()).is_some_and(Client::is_low_on_numbers) {
             self.progress_is_due(client);
         }
     }
@@ -487,67 +497,6 @@ impl Broker {
             .and_then(|known| self.store.state().session(&known.id));
         Arc::new(FilterSet::of(session))
     }
-
-    /// An answer from the disk.
-    pub(super) fn handle_fetched(&mut self, ticket: u64, result: Result<ReadResult, StorageError>) {
-        let Some(awaited) = self.tickets.remove(&ticket) else { return };
-        let result = result.unwrap_or_else(|error| {
-            tracing::error!(%error, "a read failed");
-            ReadResult::default()
-        });
-        for damage in &result.damage {
-            tracing::error!(%damage, "the log is damaged; what can be read is served");
-        }
-        match awaited {
-            Awaited::ClientChunk(client) => self.chunk_fetched(client, ticket, result),
-            Awaited::ClientRecord(client, offset) => {
-                self.record_fetched(client, ticket, offset, result)
-            }
-            Awaited::GroupChunk(group, key) => {
-                self.group_chunk_fetched(group, &key, ticket, result)
-            }
-            Awaited::GroupRecord(group, key, offset) => {
-                self.group_record_fetched(group, &key, ticket, offset, result)
-            }
-            Awaited::Retention => self.retention_fetched(result),
-            Awaited::Carry => self.carry_fetched(&result),
-            Awaited::Password(_) => {}
-        }
-    }
-
-    fn behind_that_awaits(&mut self, client: ClientRef, ticket: u64) -> Option<&mut Behind> {
-        let known =
-            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)?;
-        match &mut known.mode {
-            Mode::Behind(behind) if behind.fetch == Some(ticket) => {
-                behind.fetch = None;
-                Some(behind)
-            }
-            Mode::Behind(_) | Mode::Live => None,
-        }
-    }
-
-    fn chunk_fetched(&mut self, client: ClientRef, ticket: u64, result: ReadResult) {
-        let released = self.released();
-        let Some(behind) = self.behind_that_awaits(client, ticket) else { return };
-        // A disk that can't read does not hold the client up for ever: what it has is served, the rest is passed.
-        let next = if result.next > behind.scanned { result.next } else { released };
-        behind.chunk = VecDeque::from(result.records);
-        behind.scanned = next;
-        self.queue_turn(client);
-    }
-
-    fn record_fetched(
-        &mut self,
-        client: ClientRef,
-        ticket: u64,
-        offset: Offset,
-        result: ReadResult,
-    ) {
-        let Some(behind) = self.behind_that_awaits(client, ticket) else { return };
-        behind.single = Some((offset, result.records.into_iter().next()));
-        self.queue_turn(client);
-    }
 }
 
 /// Where a record is.
@@ -561,67 +510,4 @@ pub(super) enum Located {
     Gone,
     /// The disk was asked.
     Awaited,
-}
-
-/// What a span grants.
-pub(super) fn grant_of(span: &Span) -> Grant {
-    Grant {
-        qos: span.qos,
-        no_local: span.no_local,
-        retain_as_published: span.retain_as_published,
-        subscription_id: span.subscription_id.and_then(SubscriptionId::new),
-    }
-}
-
-/// The identifiers of a row.
-pub(super) fn subscription_ids(numbers: &[u32]) -> SubscriptionIds {
-    numbers.iter().filter_map(|number| SubscriptionId::new(*number)).collect()
-}
-
-/// The subscriptions of a session that covered `topic` at `offset`.
-pub(super) fn grants_at(session: &SessionState, topic: &str, offset: Offset) -> Grants {
-    let covers =
-        |span: &&Span| span.from <= offset && span.until.is_none_or(|until| offset < until);
-    let rows = session
-        .subscriptions
-        .iter()
-        .filter(|(filter, _)| !is_shared(filter) && TopicFilter::text_matches(filter, topic));
-    rows.flat_map(|(_, row)| row.spans.iter().filter(covers)).map(grant_of).collect()
-}
-
-/// Whether a subscription's text is that of a shared one.
-pub(super) fn is_shared(filter: &str) -> bool {
-    filter.starts_with("$share/")
-}
-
-/// Several filters as one question.
-#[derive(Debug)]
-pub(super) struct FilterSet {
-    filters: SmallVec<[Box<str>; 2]>,
-}
-
-impl FilterSet {
-    /// All filters of a session's own subscriptions, closed spans included.
-    pub(super) fn of(session: Option<&SessionState>) -> Self {
-        let filters = session.into_iter().flat_map(|session| session.subscriptions.keys());
-        Self {
-            filters: filters
-                .filter(|filter| !is_shared(filter))
-                .map(|filter| Box::from(&**filter))
-                .collect(),
-        }
-    }
-
-    /// One filter.
-    pub(super) fn one(filter: &str) -> Self {
-        Self { filters: std::iter::once(Box::from(filter)).collect() }
-    }
-}
-
-impl KeyMatcher for FilterSet {
-    fn matches(&self, key: &[u8]) -> bool {
-        std::str::from_utf8(key).is_ok_and(|topic| {
-            self.filters.iter().any(|filter| TopicFilter::text_matches(filter, topic))
-        })
-    }
 }

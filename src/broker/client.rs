@@ -126,6 +126,13 @@ impl Reserved {
         number < self.limit
     }
 
+    /// Asks for a higher limit, which holds when everything below `after` is durable.
+    pub(super) fn ask(&mut self, after: Offset, limit: u64, durable: Offset) {
+        // A limit asked for before and durable by now is not forgotten.
+        let _ = self.allows(0, durable);
+        self.pending = Some((after, limit));
+    }
+
     /// The highest limit asked for.
     pub(super) fn newest(&self) -> u64 {
         self.pending.map_or(self.limit, |(_, limit)| limit)
@@ -150,6 +157,8 @@ pub(super) struct Behind {
     pub(super) qos0_from: Offset,
     /// What was read and had no turn yet.
     pub(super) chunk: VecDeque<StoredRecord>,
+    /// Whether the chunk's records share the memory of whole batches.
+    pub(super) shares_batches: bool,
     /// Everything below was read.
     pub(super) scanned: Offset,
     /// What is awaited from the disk.
@@ -173,11 +182,22 @@ impl Behind {
             next,
             qos0_from,
             chunk: VecDeque::new(),
+            shares_batches: false,
             scanned: next,
             fetch: None,
             single: None,
             matcher: None,
         })
+    }
+
+    /// Copies what is held for longer, so that it does not keep whole batches in memory.
+    pub(super) fn let_go_of_batches(&mut self) {
+        if std::mem::take(&mut self.shares_batches) {
+            self.chunk.iter_mut().for_each(StoredRecord::detach);
+        }
+        if let Some((_, Some(record))) = &mut self.single {
+            record.detach();
+        }
     }
 }
 
@@ -202,6 +222,12 @@ impl Client {
         if self.is_live() {
             self.mode = Mode::Behind(Behind::at(next, qos0_from));
         }
+    }
+
+    /// Whether more numbers have to be reserved in good time.
+    pub(super) fn is_low_on_numbers(&self) -> bool {
+        let next = self.outbound.next_number();
+        next.saturating_add(NUMBERS_RESERVED / 2) > self.reserved.newest()
     }
 
     /// Forgets what depends on the session's filters.

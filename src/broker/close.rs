@@ -1,6 +1,7 @@
 //! The ends of connections.
 
 use crate::broker::Broker;
+use crate::broker::Timer;
 use crate::broker::connection::Phase;
 use crate::broker::event::ConnectionId;
 use crate::broker::event::Output;
@@ -159,7 +160,7 @@ impl Broker {
             connection.last_received + silence_max
         };
         if self.now < deadline {
-            self.timers.set(deadline, crate::broker::Timer::KeepAlive(id));
+            self.set_far_timer(deadline, Timer::KeepAlive(id));
         } else {
             tracing::info!(connection = %id, "nothing received within one and a half times the keep alive");
             self.disconnect(slot, ReasonCode::KeepAliveTimeout, None);

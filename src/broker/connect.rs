@@ -21,6 +21,7 @@ use crate::mqtt::Auth;
 use crate::mqtt::ClientId;
 use crate::mqtt::Connect;
 use crate::mqtt::Packet;
+use crate::mqtt::ProtocolVersion;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
@@ -44,14 +45,15 @@ impl Broker {
             now: self.now,
         };
         let step = self.access.begin(&request);
-        let refused = connect.client_id.len() > self.options.client_id_bytes_max;
+        let too_long = connect.client_id.len() > self.options.client_id_bytes_max;
+        let refused = too_long || !may_be_empty(&connect) && connect.client_id.is_empty();
         connection.phase =
             Phase::Connecting(Box::new(Connecting { connect, ticket: None, exchange: None }));
         if refused {
             return self.refuse_connect(
                 slot,
                 ReasonCode::ClientIdentifierNotValid,
-                Some("the client identifier is too long"),
+                Some("the client identifier is missing or too long"),
             );
         }
         self.go_on_connecting(slot, step);
@@ -205,6 +207,16 @@ impl Broker {
                 return id;
             }
         }
+    }
+}
+
+/// Whether the server may choose the client id: version 3.1 has no such thing, and in 3.1.1 only a clean session can be without one
+/// [3.1.1 MQTT-3.1.3-8].
+fn may_be_empty(connect: &Connect) -> bool {
+    match connect.version {
+        ProtocolVersion::V3_1 => false,
+        ProtocolVersion::V3_1_1 => connect.clean_start,
+        ProtocolVersion::V5 => true,
     }
 }
 

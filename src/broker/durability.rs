@@ -1,5 +1,8 @@
 //! Commits, and what their end lets go.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use crate::broker::Broker;
 use crate::broker::Routing;
 use crate::broker::Timer;
@@ -22,7 +25,6 @@ use crate::store::StateError;
 use crate::store::Store;
 use crate::store::StoredMessage;
 use crate::time::Timestamp;
-use std::time::Duration;
 
 /// How long to wait before a commit that met a full disk is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -37,7 +39,7 @@ pub(super) struct CommitState {
     poisoned: bool,
     checkpointing: bool,
     /// Clients and groups that go on when more is durable.
-    waiting: Vec<Turn>,
+    waiting: BTreeSet<Turn>,
 }
 
 impl CommitState {
@@ -48,7 +50,7 @@ impl CommitState {
             full: false,
             poisoned: false,
             checkpointing: false,
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -68,14 +70,12 @@ impl CommitState {
     /// Whether everything that was appended is durable and no checkpoint is under way.
     pub(super) fn is_idle(&self, store: &Store) -> bool {
         let written = self.in_flight.is_none() && store.durable_offset() == store.next_offset();
-        (written || self.poisoned) && !self.checkpointing
+        (written || self.full || self.poisoned) && !self.checkpointing
     }
 
     /// Gives `turn` another chance when more is durable.
     pub(super) fn wait(&mut self, turn: Turn) {
-        if !self.waiting.contains(&turn) {
-            self.waiting.push(turn);
-        }
+        self.waiting.insert(turn);
     }
 }
 
@@ -194,6 +194,7 @@ impl Broker {
     fn route_message(&mut self, offset: Offset, route: &Route) {
         let qos0_from = self.store.next_offset();
         let mut fallen: Vec<ClientRef> = Vec::new();
+        let mut low: Vec<ClientRef> = Vec::new();
         let (mut delivery, store) = self.delivery();
         let stored = store.peek(offset);
         let view = stored.as_ref().map(StoredMessage::view);
@@ -217,14 +218,17 @@ impl Broker {
                 subscription_ids: &effective.subscription_ids,
                 place: offset,
             };
-            if delivery.send(target.client, &message, terms) == Sent::NotNow
-                && let Some(client) = delivery.client(target.client)
-            {
+            let sent = delivery.send(target.client, &message, terms);
+            let Some(client) = delivery.client(target.client) else { continue };
+            if sent == Sent::NotNow {
                 client.fall_behind(offset, qos0_from);
                 fallen.push(target.client);
+            } else if client.is_low_on_numbers() {
+                low.push(target.client);
             }
         }
         self.queue_fallen(fallen);
+        low.into_iter().for_each(|client| self.progress_is_due(client));
     }
 
     /// Hands a message published at QoS 0 to all that are live, at once. `offset` is `None` if it is not logged.

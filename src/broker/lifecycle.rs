@@ -1,6 +1,8 @@
 //! The life of a session: opened or resumed by CONNECT, left by its connection, taken over, ended.
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +11,6 @@ use crate::access::Grants;
 use crate::access::Identity;
 use crate::broker::Broker;
 use crate::broker::Timer;
-use crate::broker::catch_up::grant_of;
-use crate::broker::catch_up::is_shared;
 use crate::broker::client::Behind;
 use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
@@ -20,6 +20,8 @@ use crate::broker::client::Reserved;
 use crate::broker::client::Resumed;
 use crate::broker::connection::Connected;
 use crate::broker::connection::Phase;
+use crate::broker::coverage::grant_of;
+use crate::broker::coverage::is_shared;
 use crate::broker::event::Output;
 use crate::broker::retained::runs_left;
 use crate::commitlog::Offset;
@@ -28,6 +30,7 @@ use crate::mqtt::Connack;
 use crate::mqtt::Connect;
 use crate::mqtt::Disconnect;
 use crate::mqtt::Packet;
+use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::SubscriptionFilter;
 use crate::mqtt::Text;
@@ -116,7 +119,7 @@ impl Broker {
         self.stats.connects_accepted += 1;
         self.send_after(slot, after, Packet::Connack(Box::new(connack)));
         if let Some(silence_max) = silence_max {
-            self.timers.set(self.now + silence_max, Timer::KeepAlive(id));
+            self.set_far_timer(self.now + silence_max, Timer::KeepAlive(id));
         }
         self.queue_turn(client);
     }
@@ -228,13 +231,13 @@ impl Broker {
         connack.session_present = session_present;
         limits.announce(connect, &self.options.session, &mut connack);
         if limits.version.is_v5() {
-            connack.assigned_client_id = assigned;
             connack.authentication_method.clone_from(&connect.authentication_method);
             connack.authentication_data = authentication_data;
             if connect.request_response_information {
-                connack.response_information =
-                    Text::try_from(format!("response/{}", connect.client_id)).ok();
+                let client_id = assigned.as_ref().map_or(&*connect.client_id, |id| id.as_str());
+                connack.response_information = Text::try_from(format!("response/{client_id}")).ok();
             }
+            connack.assigned_client_id = assigned;
         }
         connack
     }
@@ -295,6 +298,7 @@ impl Broker {
         self.put_progress(client, false);
         if expiry == 0 {
             self.forget_acknowledged(client, &client_id);
+            self.return_unsent(client, &client_id);
         }
         for (filter, _) in self.open_grants(&client_id) {
             if !is_shared(&filter) {
@@ -331,6 +335,26 @@ impl Broker {
         }
     }
 
+    /// What a group had assigned at QoS 2 and was never sent goes to another member: only what was sent goes to nobody
+    /// else [MQTT-4.8.2-5].
+    fn return_unsent(&mut self, client: ClientRef, client_id: &ClientId) {
+        let Some(known) = self.clients.get(client.index()) else { return };
+        let Some(session) = self.store.state().session(client_id) else { return };
+        let from = known.last_assigned.map_or(Bound::Unbounded, Bound::Excluded);
+        let unsent = session.assigned.range((from, Bound::Unbounded));
+        let unsent: Vec<(u64, Offset, GroupKey)> = unsent
+            .filter(|(_, row)| row.qos == QoS::ExactlyOnce)
+            .filter_map(|((_, counter), row)| Some((*counter, row.message, row.group.clone()?)))
+            .collect();
+        for (counter, message, key) in unsent {
+            self.store.put(self.now, Row::Assigned(client_id.clone(), counter, None));
+            if let Some(mut row) = self.store.state().group(&key).cloned() {
+                row.returned.push(message);
+                self.store.put(self.now, Row::Group(key, Some(row)));
+            }
+        }
+    }
+
     /// Notes that nobody is connected to the session any more, and when it ends.
     fn leave_session(&mut self, client_id: &ClientId, expiry: u32) {
         let row = self.store.state().session(client_id).and_then(|session| session.session.clone());
@@ -343,27 +367,28 @@ impl Broker {
         };
         self.store.put(self.now, Row::Session(client_id.clone(), Some(row)));
         if expiry > 0 && expiry < u32::MAX {
-            self.timers.set(
-                self.now + Duration::from_secs(u64::from(expiry)),
-                Timer::SessionExpiry(client_id.clone()),
-            );
+            let deadline = self.now + Duration::from_secs(u64::from(expiry));
+            let timer = Timer::SessionExpiry(client_id.clone(), self.now);
+            self.set_far_timer(deadline, timer);
         }
     }
 
-    /// Ends a session whose time has come, if nobody came back.
-    pub(super) fn session_expiry_due(&mut self, client_id: &ClientId) {
+    /// Ends a session that was left at `left_at`, if nobody came back and its time has come.
+    pub(super) fn session_expiry_due(&mut self, client_id: ClientId, left_at: Timestamp) {
         let Some(row) =
-            self.store.state().session(client_id).and_then(|session| session.session.as_ref())
+            self.store.state().session(&client_id).and_then(|session| session.session.as_ref())
         else {
             return;
         };
-        if row.connected || row.expiry_interval == u32::MAX {
+        if row.connected || row.expiry_interval == u32::MAX || row.disconnected_at != left_at {
             return;
         }
         let deadline = row.disconnected_at + Duration::from_secs(u64::from(row.expiry_interval));
         if self.now >= deadline {
             tracing::debug!(client = %client_id, "the session has expired");
-            self.end_session(client_id);
+            self.end_session(&client_id);
+        } else {
+            self.set_far_timer(deadline, Timer::SessionExpiry(client_id, left_at));
         }
     }
 
@@ -371,8 +396,10 @@ impl Broker {
     pub(super) fn end_session(&mut self, client_id: &ClientId) {
         self.fire_will_now(client_id);
         let Some(session) = self.store.state().session(client_id) else { return };
-        let shared: Vec<GroupKey> =
+        let mut shared: BTreeSet<GroupKey> =
             session.subscriptions.keys().filter_map(|filter| group_key(filter)).collect();
+        // A group it has left may get something back, too.
+        shared.extend(session.assigned.values().filter_map(|row| row.group.clone()));
         self.store.put(self.now, Row::Session(client_id.clone(), None));
         for key in shared {
             self.leave_group(&key, client_id);

@@ -23,9 +23,11 @@ mod client;
 mod close;
 mod connect;
 mod connection;
+mod coverage;
 mod deliver;
 mod durability;
 pub mod event;
+mod fetched;
 mod lifecycle;
 mod message;
 mod options;
@@ -48,8 +50,10 @@ mod timers;
 mod will;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -108,7 +112,7 @@ pub struct Broker {
     /// Slots of connections that wait for something to become durable.
     gates: Vec<usize>,
     /// Slots of connections that are not read from until less waits to become durable.
-    paused: Vec<usize>,
+    paused: BTreeSet<usize>,
     outputs: VecDeque<Output>,
     tickets: Map<u64, Awaited>,
     next_ticket: u64,
@@ -145,9 +149,9 @@ enum Timer {
     /// The connection has to have sent something.
     KeepAlive(ConnectionId),
     /// A will is due.
-    Will(ClientId),
+    Will(ClientId, Timestamp),
     /// A session without a connection ends.
-    SessionExpiry(ClientId),
+    SessionExpiry(ClientId, Timestamp),
     /// Progress rows that lag are written.
     Progress,
     /// Statistics are published.
@@ -161,7 +165,7 @@ enum Timer {
 }
 
 /// Somebody who is behind and may be able to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
     Client(ClientRef),
     Group(GroupIndex),
@@ -188,6 +192,9 @@ enum Awaited {
 
 /// Turns that one event may take, so that clients far behind do not hold up the others.
 const TURNS_PER_EVENT: usize = 32;
+
+/// How long a timer may stay without being looked at.
+const TIMER_REACH: Duration = Duration::from_secs(60);
 
 impl Broker {
     /// Takes an event. Afterwards take every [`Output`] with [`Broker::poll_output`].
@@ -264,8 +271,10 @@ impl Broker {
             match timer {
                 Timer::Connect(connection) => self.connect_overdue(connection),
                 Timer::KeepAlive(connection) => self.check_keep_alive(connection),
-                Timer::Will(client_id) => self.will_due(&client_id),
-                Timer::SessionExpiry(client_id) => self.session_expiry_due(&client_id),
+                Timer::Will(client_id, fires_at) => self.will_due(client_id, fires_at),
+                Timer::SessionExpiry(client_id, left_at) => {
+                    self.session_expiry_due(client_id, left_at);
+                }
                 Timer::Progress => self.write_lagging_progress(),
                 Timer::Sys => self.publish_sys(),
                 Timer::Checkpoint => self.checkpoint_due(),
@@ -273,6 +282,12 @@ impl Broker {
                 Timer::RetryCommit => self.retry_commit(),
             }
         }
+    }
+
+    /// Sets a timer that may be far off. It fires early then, and who set it sets it again if it still means anything: timers of
+    /// connections that came and went do not pile up.
+    fn set_far_timer(&mut self, deadline: Timestamp, timer: Timer) {
+        self.timers.set(deadline.min(self.now + TIMER_REACH), timer);
     }
 
     fn take_turns(&mut self) {

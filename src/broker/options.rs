@@ -22,6 +22,8 @@ pub struct Options {
     pub subscriptions_max: usize,
     /// How many sessions there may be, connected or not.
     pub sessions_max: usize,
+    /// How many topics may have a retained message.
+    pub retained_max: usize,
     /// Bytes held for one connection before it counts as one that can't keep up.
     pub output_bytes_max: usize,
     /// Bytes that wait to become durable before publishers are no longer read from.
@@ -50,6 +52,7 @@ impl Default for Options {
             topic_levels_max: 128,
             subscriptions_max: 10_000,
             sessions_max: 1_000_000,
+            retained_max: 1_000_000,
             output_bytes_max: 256 << 10,
             pending_bytes_max: 64 << 20,
             log_qos0: true,

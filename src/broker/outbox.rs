@@ -21,6 +21,9 @@ use crate::commitlog::Offset;
 use crate::mqtt::Packet;
 use crate::mqtt::ProtocolVersion;
 
+/// How many answers may wait to become durable before nothing more is taken from the connection.
+const GATED_MAX: usize = 65_536;
+
 /// The packets and bytes on their way to one connection.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -147,9 +150,9 @@ impl Outbox {
         self.given = self.given.saturating_sub(bytes);
     }
 
-    /// Bytes held for this connection.
-    pub(super) fn held(&self) -> usize {
-        self.given + self.ready.len()
+    /// Whether so much is held for this connection that nothing more should be taken from it.
+    pub(super) fn is_full(&self, bytes_max: usize) -> bool {
+        self.given + self.ready.len() >= bytes_max || self.gated.len() >= GATED_MAX
     }
 }
 

@@ -56,6 +56,7 @@ impl Broker {
             }
             let after = self.put_progress(client, true);
             let Some(known) = self.clients.get_mut(client.index()) else { continue };
+            known.progress = ProgressState::Clean;
             let slot = known.connection;
             for packet_id in std::mem::take(&mut known.to_release) {
                 self.send_after(slot, after, Packet::Pubrel(Ack::new(packet_id)));
@@ -72,7 +73,7 @@ impl Broker {
     /// Writes a client's progress row; returns the offset that has to be durable for it to hold.
     /// `staying`: the connection goes on, so numbers are reserved ahead.
     pub(super) fn put_progress(&mut self, client: ClientRef, staying: bool) -> Offset {
-        let routed = self.routed;
+        let (routed, released) = (self.routed, self.released());
         let Some(known) = self.clients.get_mut(client.index()) else { return Offset::ZERO };
         let settled = settled_assignments(known);
         let ahead = self.clients.get(client.index()).and_then(|known| self.next_assigned(known));
@@ -80,7 +81,10 @@ impl Broker {
         let row = progress_row(known, routed, ahead.map(|(place, _)| place), staying);
         let limit = row.sent_limit;
         let position = row.position;
-        known.progress = ProgressState::Clean;
+        // What waits for the row at the end of this event still does.
+        if known.progress == ProgressState::Lagging {
+            known.progress = ProgressState::Clean;
+        }
         let client_id = known.id.clone();
         let now = self.now;
         for (place, counter) in settled {
@@ -95,7 +99,7 @@ impl Broker {
             && recorded
             && staying
         {
-            known.reserved.pending = Some((after, limit));
+            known.reserved.ask(after, limit, released);
         }
         after
     }

@@ -128,6 +128,9 @@ impl Broker {
         if self.commit.refuses() {
             return Some((ReasonCode::QuotaExceeded, Dropped::DiskFull));
         }
+        if publish.retain && self.retains_enough(topic, publish.payload) {
+            return Some((ReasonCode::QuotaExceeded, Dropped::RetainedFull));
+        }
         if topic.starts_with('$') || topic.split('/').count() > self.options.topic_levels_max {
             return Some((ReasonCode::TopicNameInvalid, Dropped::NotAuthorized));
         }
@@ -142,6 +145,14 @@ impl Broker {
             return Some((ReasonCode::PayloadFormatInvalid, Dropped::NotAuthorized));
         }
         None
+    }
+
+    /// Whether another topic would have a retained message than there may be.
+    fn retains_enough(&self, topic: &str, payload: &[u8]) -> bool {
+        let retained = self.store.state().retained();
+        !payload.is_empty()
+            && retained.len() >= self.options.retained_max
+            && !retained.contains_key(topic)
     }
 
     /// Tells the publisher, where its version and the QoS have a way to; a version 3 publisher that waits for an acknowledgement gets

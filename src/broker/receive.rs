@@ -68,14 +68,14 @@ impl Broker {
             Phase::New => false,
             Phase::Connecting(connecting) => connecting.ticket.is_some(),
             Phase::Connected(_) => {
-                busy || connection.outbox.held() >= 2 * self.options.output_bytes_max
+                busy || connection.outbox.is_full(2 * self.options.output_bytes_max)
             }
             Phase::Closing => return false,
         };
         if waits && !connection.paused {
             connection.paused = true;
             self.outputs.push_back(Output::Pause { connection: connection.id });
-            self.paused.push(slot);
+            self.paused.insert(slot);
         }
         !waits
     }
@@ -88,15 +88,15 @@ impl Broker {
         let free = match &connection.phase {
             Phase::Connecting(connecting) => connecting.ticket.is_none(),
             Phase::Connected(_) => {
-                !busy && connection.outbox.held() <= self.options.output_bytes_max
+                !busy && !connection.outbox.is_full(self.options.output_bytes_max)
             }
             Phase::New | Phase::Closing => true,
         };
         if connection.paused && free {
             connection.paused = false;
             self.outputs.push_back(Output::Resume { connection: connection.id });
-        } else if connection.paused && !self.paused.contains(&slot) {
-            self.paused.push(slot);
+        } else if connection.paused {
+            self.paused.insert(slot);
         }
     }
 

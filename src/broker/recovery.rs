@@ -1,6 +1,7 @@
 //! The core at its start: what the store remembers, set going again.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ impl Broker {
         now: Timestamp,
     ) -> Self {
         let durability = store.options().durability;
-        let routed = store.next_offset();
+        let routed = store.durable_offset();
         let mut broker = Self {
             options,
             access,
@@ -62,7 +63,7 @@ impl Broker {
             due: Vec::new(),
             writes: Vec::new(),
             gates: Vec::new(),
-            paused: Vec::new(),
+            paused: BTreeSet::new(),
             outputs: VecDeque::new(),
             tickets: Map::default(),
             next_ticket: 0,
@@ -123,7 +124,7 @@ impl Broker {
             .collect();
         for (client_id, row, expiry) in wills {
             match row.fires_at {
-                Some(fires_at) => self.timers.set(fires_at, Timer::Will(client_id)),
+                Some(fires_at) => self.set_far_timer(fires_at, Timer::Will(client_id, fires_at)),
                 None => self.will_of_lost(&client_id, expiry),
             }
         }
@@ -145,10 +146,10 @@ impl Broker {
             match row.expiry_interval {
                 0 => self.end_session(&client_id),
                 u32::MAX => {}
-                seconds => self.timers.set(
-                    left_at + Duration::from_secs(u64::from(seconds)),
-                    Timer::SessionExpiry(client_id),
-                ),
+                seconds => {
+                    let deadline = left_at + Duration::from_secs(u64::from(seconds));
+                    self.set_far_timer(deadline, Timer::SessionExpiry(client_id, left_at));
+                }
             }
         }
     }

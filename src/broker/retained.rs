@@ -9,10 +9,10 @@ use std::ops::Bound;
 use crate::broker::Broker;
 use crate::broker::catch_up::Located;
 use crate::broker::catch_up::Walk;
-use crate::broker::catch_up::is_shared;
 use crate::broker::client::Behind;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Run;
+use crate::broker::coverage::is_shared;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
 use crate::broker::message::Message;
@@ -28,10 +28,11 @@ use crate::store::Retained;
 use crate::store::Row;
 use crate::store::SessionState;
 use crate::store::Span;
+use crate::store::State;
 use crate::store::StoredMessage;
 
 /// How many topics are looked at per step.
-const TOPICS_PER_STEP: usize = 512;
+const TOPICS_PER_STEP: usize = 64;
 
 /// What a run found next.
 enum Next {
@@ -83,6 +84,7 @@ impl Broker {
     fn next_retained(&self, run: &Run) -> Next {
         let filter: &str = &run.filter;
         let prefix = literal_prefix(filter);
+        let exact = !filter.contains(['+', '#']);
         let from: Bound<&str> = match &run.after {
             Some(topic) => Bound::Excluded(topic),
             None => Bound::Included(prefix),
@@ -95,7 +97,7 @@ impl Broker {
             .range::<str, _>((from, Bound::Unbounded))
             .take(TOPICS_PER_STEP)
         {
-            if !topic.starts_with(prefix) {
+            if !topic.starts_with(prefix) || (exact && **topic != *filter) {
                 return Next::End;
             }
             let expired = retained.expires_at.is_some_and(|deadline| deadline <= self.now);
@@ -128,12 +130,16 @@ impl Broker {
             }
             Located::Awaited => return Walk::WaitDisk,
         };
-        let published = match &fetched {
-            Some(record) => MessageView::from_record(record).map(|view| view.qos),
-            None => self.store.peek(retained.offset).map(|stored| stored.view().qos),
+        let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
+        // What the subscription wants of it: its QoS, unless it is the client's own [MQTT-3.8.3-3].
+        let wanted = |view: MessageView<'_>| {
+            (!span.no_local || view.publisher != known.id.as_str()).then(|| view.qos.min(span.qos))
         };
-        let Some(published) = published else { return self.pass_topic(client, topic) };
-        let qos = published.min(span.qos);
+        let qos = match &fetched {
+            Some(record) => MessageView::from_record(record).and_then(wanted),
+            None => self.store.peek(retained.offset).and_then(|stored| wanted(stored.view())),
+        };
+        let Some(qos) = qos else { return self.pass_topic(client, topic) };
         let walk = if !self.may_receive(client, &topic) {
             Walk::More
         } else if qos > QoS::AtMostOnce {
@@ -224,6 +230,12 @@ impl Broker {
     }
 }
 
+/// The retained message with the content that an assignment means, if it was carried forward meanwhile.
+pub(super) fn carried_copy(state: &State, message: Offset) -> Option<Offset> {
+    let carried = state.retained().values().find(|retained| retained.message_offset == message);
+    carried.map(|retained| retained.offset).filter(|offset| *offset != message)
+}
+
 /// The open span that a run belongs to; `None` once the subscription is gone or replaced.
 fn span_of<'a>(session: &'a SessionState, run: &Run) -> Option<&'a Span> {
     let row = session.subscriptions.get(&run.filter)?;
@@ -232,16 +244,13 @@ fn span_of<'a>(session: &'a SessionState, run: &Run) -> Option<&'a Span> {
 
 /// The runs that a resumed session still has to do, in the order of their places: those that promise more than QoS 0.
 pub(super) fn runs_left(session: &SessionState) -> std::collections::VecDeque<Run> {
-    let done = session.progress.runs_done.max(session.progress.position);
     let mut runs: Vec<Run> = Vec::new();
     for (filter, row) in session.subscriptions.iter().filter(|(filter, _)| !is_shared(filter)) {
         let open = row.spans.iter().find(|span| span.until.is_none());
         let Some(span) = open.filter(|span| span.retained_run && span.qos > QoS::AtMostOnce) else {
             continue;
         };
-        if span.from >= done
-            || (span.from >= session.progress.runs_done && span.from == session.progress.position)
-        {
+        if span.from >= session.progress.runs_done {
             let after = session
                 .progress
                 .run

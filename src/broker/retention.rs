@@ -14,9 +14,9 @@ use std::time::Duration;
 use crate::broker::Awaited;
 use crate::broker::Broker;
 use crate::broker::Timer;
-use crate::broker::catch_up::FilterSet;
-use crate::broker::catch_up::grants_at;
 use crate::broker::client::ClientRef;
+use crate::broker::coverage::FilterSet;
+use crate::broker::coverage::grants_at;
 use crate::broker::event::Output;
 use crate::broker::message::Message;
 use crate::broker::stats::Dropped;
@@ -52,6 +52,8 @@ pub(super) enum RetentionState {
     Idle,
     /// Positions below the new start are moved.
     Moving { new_start: Offset, left: VecDeque<Mover>, counting: Option<Counting> },
+    /// A read for counting is under way.
+    Reading { new_start: Offset, left: VecDeque<Mover>, counting: Counting },
     /// Rows are carried forward.
     Carrying { new_start: Offset },
     /// A read for a row that is carried forward is under way.
@@ -71,6 +73,8 @@ pub(super) enum Mover {
 #[derive(Debug)]
 pub(super) struct Counting {
     mover: Mover,
+    /// Where its position was when counting began; if it is elsewhere at the end, the count is worth nothing.
+    began: Offset,
     next: Offset,
     lost: u64,
 }
@@ -84,7 +88,9 @@ impl Broker {
                 self.move_positions(new_start, left, counting)
             }
             RetentionState::Carrying { new_start } => self.carry_forward(new_start),
-            waiting @ (RetentionState::Fetching { .. } | RetentionState::Truncating) => {
+            waiting @ (RetentionState::Reading { .. }
+            | RetentionState::Fetching { .. }
+            | RetentionState::Truncating) => {
                 self.retention = waiting;
                 true
             }
@@ -96,22 +102,26 @@ impl Broker {
     /// Whether there is something to do.
     fn begin_retention(&mut self) -> bool {
         let Some(new_start) = self.store.retention_due(self.now) else { return false };
-        self.refresh_positions(new_start);
-        let state = self.store.state();
-        let behind = |position: Offset| position < new_start;
-        let sessions = state
-            .sessions()
-            .filter(|(_, session)| session.session.is_some() && behind(session.progress.position));
-        let groups = state.groups().iter().filter(|(_, row)| {
-            behind(row.position) || row.returned.iter().any(|offset| behind(*offset))
-        });
-        let left = sessions
-            .map(|(client_id, _)| Mover::Session(client_id.clone()))
-            .chain(groups.map(|(key, _)| Mover::Group(key.clone())));
-        let left: VecDeque<Mover> = left.collect();
+        let left = self.movers(new_start);
         tracing::info!(%new_start, moved = left.len(), "old segments are due to be deleted");
         self.retention = RetentionState::Moving { new_start, left, counting: None };
         true
+    }
+
+    /// Whose position lies below the new start.
+    fn movers(&mut self, new_start: Offset) -> VecDeque<Mover> {
+        self.refresh_positions(new_start);
+        let state = self.store.state();
+        let sessions = state.sessions().filter(|(_, session)| {
+            session.session.is_some() && session.progress.position < new_start
+        });
+        let groups = state.groups().iter().filter(|(_, row)| {
+            row.position < new_start || row.returned.iter().any(|offset| *offset < new_start)
+        });
+        sessions
+            .map(|(client_id, _)| Mover::Session(client_id.clone()))
+            .chain(groups.map(|(key, _)| Mover::Group(key.clone())))
+            .collect()
     }
 
     /// Writes down where the connected clients stand. One that is so far behind all the same has stopped taking messages.
@@ -151,7 +161,7 @@ impl Broker {
                 return true;
             };
             if count.next >= new_start {
-                self.moved(new_start, count);
+                self.moved(new_start, count, &mut left);
                 continue;
             }
             let matcher = self.matcher_for(&count.mover);
@@ -162,8 +172,7 @@ impl Broker {
                 Read::Cold(request) => {
                     let ticket = self.ticket(Awaited::Retention);
                     self.outputs.push_back(Output::Fetch { ticket, request });
-                    self.retention =
-                        RetentionState::Moving { new_start, left, counting: Some(count) };
+                    self.retention = RetentionState::Reading { new_start, left, counting: count };
                     return true;
                 }
             }
@@ -172,17 +181,18 @@ impl Broker {
 
     fn next_count(&self, left: &mut VecDeque<Mover>) -> Option<Counting> {
         let mover = left.pop_front()?;
-        let next = match &mover {
-            Mover::Session(client_id) => self
-                .store
-                .state()
-                .session(client_id)
-                .map_or(Offset::MAX, |session| session.progress.position),
-            Mover::Group(key) => {
-                self.store.state().group(key).map_or(Offset::MAX, |row| row.position)
+        let began = self.position_of(&mover);
+        Some(Counting { mover, began, next: began, lost: 0 })
+    }
+
+    fn position_of(&self, mover: &Mover) -> Offset {
+        let state = self.store.state();
+        match mover {
+            Mover::Session(client_id) => {
+                state.session(client_id).map_or(Offset::MAX, |session| session.progress.position)
             }
-        };
-        Some(Counting { mover, next, lost: 0 })
+            Mover::Group(key) => state.group(key).map_or(Offset::MAX, |row| row.position),
+        }
     }
 
     fn matcher_for(&self, mover: &Mover) -> Arc<dyn KeyMatcher> {
@@ -216,18 +226,34 @@ impl Broker {
     }
 
     /// The answer to a read of [`Broker::move_positions`].
-    pub(super) fn retention_fetched(&mut self, result: ReadResult) {
+    pub(super) fn retention_fetched(&mut self, result: &ReadResult) {
         match std::mem::take(&mut self.retention) {
-            RetentionState::Moving { new_start, left, counting: Some(count) } => {
-                let next = if result.next > count.next { result.next } else { new_start };
-                let counting = Some(self.count(count, &result.records, next));
-                self.retention = RetentionState::Moving { new_start, left, counting };
+            RetentionState::Reading { new_start, left, counting } => {
+                let next = if result.next > counting.next { result.next } else { new_start };
+                let counting = self.count(counting, &result.records, next);
+                self.move_positions(new_start, left, Some(counting));
             }
             other => self.retention = other,
         }
     }
 
-    fn moved(&mut self, new_start: Offset, count: Counting) {
+    /// A read failed: the step is tried again later.
+    pub(super) fn retention_read_failed(&mut self) {
+        self.retention = match std::mem::take(&mut self.retention) {
+            RetentionState::Reading { new_start, left, counting } => {
+                RetentionState::Moving { new_start, left, counting: Some(counting) }
+            }
+            RetentionState::Fetching { new_start } => RetentionState::Carrying { new_start },
+            other => other,
+        };
+    }
+
+    fn moved(&mut self, new_start: Offset, count: Counting, left: &mut VecDeque<Mover>) {
+        if self.position_of(&count.mover) != count.began {
+            // Its client came and went meanwhile.
+            left.push_back(count.mover);
+            return;
+        }
         match &count.mover {
             Mover::Session(client_id) => self.move_session(client_id, new_start, count.lost),
             Mover::Group(key) => self.move_group(key, new_start, count.lost),
@@ -291,21 +317,31 @@ impl Broker {
                 self.outputs.push_back(Output::Fetch { ticket, request });
                 self.retention = RetentionState::Fetching { new_start };
             }
-            Carry::Done => match self.store.truncate_before(new_start) {
-                Some(truncation) => {
-                    self.outputs.push_back(Output::Truncate(truncation));
-                    self.retention = RetentionState::Truncating;
-                }
-                None => self.retention = RetentionState::Carrying { new_start },
-            },
+            Carry::Done => self.finish_retention(new_start),
         }
         true
+    }
+
+    /// Deletes the segments, unless somebody has come to stand in them meanwhile.
+    fn finish_retention(&mut self, new_start: Offset) {
+        let left = self.movers(new_start);
+        if !left.is_empty() {
+            self.retention = RetentionState::Moving { new_start, left, counting: None };
+            return;
+        }
+        self.retention = match self.store.truncate_before(new_start) {
+            Some(truncation) => {
+                self.outputs.push_back(Output::Truncate(truncation));
+                RetentionState::Truncating
+            }
+            None => RetentionState::Carrying { new_start },
+        };
     }
 
     pub(super) fn carry_fetched(&mut self, result: &ReadResult) {
         self.store.carry_fetched(self.now, result);
         if let RetentionState::Fetching { new_start } = self.retention {
-            self.retention = RetentionState::Carrying { new_start };
+            self.carry_forward(new_start);
         }
     }
 

@@ -7,6 +7,7 @@
 //! **Invariants:** a client has at most one entry per filter; a node without children and subscribers does not exist
 //! (but for the root); the cache holds no route older than the latest change.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -19,6 +20,9 @@ use crate::session::Grants;
 /// How many topics' routes are kept.
 const ROUTES_MAX: usize = 65_536;
 
+/// How many bytes they may take.
+const ROUTE_BYTES_MAX: usize = 32 << 20;
+
 /// A shared group, by its place in the broker's table.
 pub(super) type GroupIndex = usize;
 
@@ -27,13 +31,24 @@ type NodeIndex = usize;
 /// All that a message on one topic may go to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Route {
-    /// Each connected client with a matching subscription, once.
+    /// Each connected client with a matching subscription, once, in order.
     pub(super) targets: Vec<Target>,
     /// Each shared group whose filter matches.
     pub(super) groups: SmallVec<[GroupIndex; 2]>,
 }
 
 impl Route {
+    /// What the route says about a client.
+    pub(super) fn target(&self, client: ClientRef) -> Option<&Target> {
+        let index = self.targets.binary_search_by_key(&client, |target| target.client).ok()?;
+        self.targets.get(index)
+    }
+
+    /// Roughly the memory it takes.
+    fn bytes(&self) -> usize {
+        self.targets.len() * size_of::<Target>() + self.groups.len() * size_of::<GroupIndex>()
+    }
+
     /// Whether nobody is there.
     pub(super) fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.groups.is_empty()
@@ -51,14 +66,50 @@ pub(super) struct Target {
 struct Node {
     children: Map<Box<str>, NodeIndex>,
     /// Subscribers of the filter that ends here.
-    here: Vec<Subscriber>,
+    here: Subscribers,
     /// Subscribers of the filter that ends here with `/#`.
-    below: Vec<Subscriber>,
+    below: Subscribers,
 }
 
 impl Node {
     fn is_empty(&self) -> bool {
         self.children.is_empty() && self.here.is_empty() && self.below.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Subscribers {
+    clients: BTreeMap<ClientRef, Grant>,
+    groups: SmallVec<[GroupIndex; 2]>,
+}
+
+impl Subscribers {
+    fn is_empty(&self) -> bool {
+        self.clients.is_empty() && self.groups.is_empty()
+    }
+
+    /// Adds or replaces; true if it is new.
+    fn insert(&mut self, subscriber: Subscriber) -> bool {
+        match subscriber {
+            Subscriber::Client(client, grant) => self.clients.insert(client, grant).is_none(),
+            Subscriber::Group(group) if self.groups.contains(&group) => false,
+            Subscriber::Group(group) => {
+                self.groups.push(group);
+                true
+            }
+        }
+    }
+
+    /// Removes; true if it was there.
+    fn remove(&mut self, subscriber: &Subscriber) -> bool {
+        match subscriber {
+            Subscriber::Client(client, _) => self.clients.remove(client).is_some(),
+            Subscriber::Group(group) => {
+                let before = self.groups.len();
+                self.groups.retain(|known| known != group);
+                self.groups.len() < before
+            }
+        }
     }
 }
 
@@ -68,22 +119,13 @@ enum Subscriber {
     Group(GroupIndex),
 }
 
-impl Subscriber {
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Client(one, _), Self::Client(two, _)) => one == two,
-            (Self::Group(one), Self::Group(two)) => one == two,
-            (Self::Client(..), Self::Group(_)) | (Self::Group(_), Self::Client(..)) => false,
-        }
-    }
-}
-
 /// The subscriptions of all connected clients and all shared groups.
 #[derive(Debug)]
 pub(super) struct Router {
     nodes: slab::Slab<Node>,
     root: NodeIndex,
     routes: Map<Box<str>, Arc<Route>>,
+    route_bytes: usize,
     nobody: Arc<Route>,
     count: usize,
 }
@@ -92,7 +134,14 @@ impl Router {
     pub(super) fn new() -> Self {
         let mut nodes = slab::Slab::new();
         let root = nodes.insert(Node::default());
-        Self { nodes, root, routes: Map::default(), nobody: Arc::default(), count: 0 }
+        Self {
+            nodes,
+            root,
+            routes: Map::default(),
+            route_bytes: 0,
+            nobody: Arc::default(),
+            count: 0,
+        }
     }
 
     /// How many subscriptions there are.
@@ -127,15 +176,21 @@ impl Router {
         }
         let route = self.find(topic);
         let route = if route.is_empty() { Arc::clone(&self.nobody) } else { Arc::new(route) };
-        if self.routes.len() >= ROUTES_MAX {
-            self.routes.clear();
+        self.route_bytes += topic.len() + route.bytes();
+        if self.routes.len() >= ROUTES_MAX || self.route_bytes > ROUTE_BYTES_MAX {
+            self.forget_routes();
         }
         self.routes.insert(topic.into(), Arc::clone(&route));
         route
     }
 
-    fn insert(&mut self, filter: &str, subscriber: Subscriber) {
+    fn forget_routes(&mut self) {
         self.routes.clear();
+        self.route_bytes = 0;
+    }
+
+    fn insert(&mut self, filter: &str, subscriber: Subscriber) {
+        self.forget_routes();
         let (levels, below) = split(filter);
         let mut index = self.root;
         for level in levels {
@@ -143,12 +198,7 @@ impl Router {
         }
         let Some(node) = self.nodes.get_mut(index) else { return };
         let list = if below { &mut node.below } else { &mut node.here };
-        if let Some(known) = list.iter_mut().find(|known| known.is_same(&subscriber)) {
-            *known = subscriber;
-        } else {
-            list.push(subscriber);
-            self.count += 1;
-        }
+        self.count += usize::from(list.insert(subscriber));
     }
 
     fn child_or_new(&mut self, parent: NodeIndex, level: &str) -> NodeIndex {
@@ -163,7 +213,7 @@ impl Router {
     }
 
     fn remove(&mut self, filter: &str, subscriber: &Subscriber) {
-        self.routes.clear();
+        self.forget_routes();
         let (levels, below) = split(filter);
         let mut path: SmallVec<[(NodeIndex, &str); 16]> = SmallVec::new();
         let mut index = self.root;
@@ -177,9 +227,7 @@ impl Router {
         }
         let Some(node) = self.nodes.get_mut(index) else { return };
         let list = if below { &mut node.below } else { &mut node.here };
-        let before = list.len();
-        list.retain(|known| !known.is_same(subscriber));
-        self.count -= before - list.len();
+        self.count -= usize::from(list.remove(subscriber));
         while let Some((parent, level)) = path.pop() {
             if !self.nodes.get(index).is_some_and(Node::is_empty) {
                 return;
@@ -239,13 +287,9 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, subscribers: &[Subscriber]) {
-        for subscriber in subscribers {
-            match subscriber {
-                Subscriber::Client(client, grant) => self.clients.push((*client, *grant)),
-                Subscriber::Group(group) => self.groups.push(*group),
-            }
-        }
+    fn add(&mut self, subscribers: &Subscribers) {
+        self.clients.extend(subscribers.clients.iter().map(|(client, grant)| (*client, *grant)));
+        self.groups.extend_from_slice(&subscribers.groups);
     }
 
     /// Overlapping subscriptions of one client become one target [MQTT-3.3.4-2].

@@ -13,11 +13,11 @@ use crate::broker::Broker;
 use crate::broker::Routing;
 use crate::broker::Turn;
 use crate::broker::Unrouted;
-use crate::broker::catch_up::FilterSet;
 use crate::broker::catch_up::Walk;
-use crate::broker::catch_up::subscription_ids;
 use crate::broker::client::AssignedKey;
 use crate::broker::client::ClientRef;
+use crate::broker::coverage::FilterSet;
+use crate::broker::coverage::subscription_ids;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
 use crate::broker::event::Output;
@@ -73,9 +73,21 @@ struct GroupBehind {
     scanned: Offset,
     fetch: Option<u64>,
     single: Option<(Offset, Option<StoredRecord>)>,
+    /// Whether the chunk's records share the memory of whole batches.
+    shares_batches: bool,
 }
 
 impl GroupBehind {
+    /// Copies what is held for longer, so that it does not keep whole batches in memory.
+    fn let_go_of_batches(&mut self) {
+        if std::mem::take(&mut self.shares_batches) {
+            self.chunk.iter_mut().for_each(StoredRecord::detach);
+        }
+        if let Some((_, Some(record))) = &mut self.single {
+            record.detach();
+        }
+    }
+
     fn at(next: Offset) -> GroupMode {
         GroupMode::Behind(Box::new(Self {
             next,
@@ -83,6 +95,7 @@ impl GroupBehind {
             scanned: next,
             fetch: None,
             single: None,
+            shares_batches: false,
         }))
     }
 }
@@ -331,6 +344,9 @@ impl Broker {
         if walk == Walk::CaughtUp {
             return;
         }
+        if walk != Walk::More {
+            behind.let_go_of_batches();
+        }
         if let Some(group) = self.groups.get_mut(index) {
             group.mode = GroupMode::Behind(behind);
         }
@@ -418,9 +434,10 @@ impl Broker {
         }
         let view = MessageView::from_record(&record);
         let message = view.as_ref().map(Message::from);
-        let wanted = message
-            .filter(|message| message.qos > QoS::AtMostOnce && !message.is_expired(self.now));
-        if let Some(message) = wanted {
+        let wanted = message.filter(|message| message.qos > QoS::AtMostOnce);
+        if wanted.is_some_and(|message| message.is_expired(self.now)) {
+            self.stats.drop_messages(Dropped::Expired, 1);
+        } else if let Some(message) = wanted {
             let Some((client, grant)) = self.choose_member(index) else {
                 behind.chunk.push_front(record);
                 return Walk::WaitClient;
@@ -438,14 +455,15 @@ impl Broker {
         key: &GroupKey,
     ) -> Walk {
         behind.next = behind.next.max(behind.scanned);
-        let released = self.released();
-        if behind.scanned >= released {
+        let routed = self.routed;
+        if behind.scanned >= routed {
             return self.finish_group_walk(index, behind);
         }
         let matcher: Arc<dyn KeyMatcher> = Arc::new(FilterSet::one(&key.filter));
-        match self.store.read(behind.scanned, released, CHUNK_BYTES, &matcher) {
+        match self.store.read(behind.scanned, routed, CHUNK_BYTES, &matcher) {
             Read::Records { records, next } => {
                 behind.chunk = VecDeque::from(records);
+                behind.shares_batches = true;
                 behind.scanned = next;
                 Walk::More
             }
@@ -507,6 +525,17 @@ impl Broker {
         }
     }
 
+    /// The disk can't read: the group stays where it stands and tries again with the next commit.
+    pub(super) fn group_read_failed(&mut self, index: GroupIndex, key: &GroupKey) {
+        let Some(group) = self.groups.get_mut(index).filter(|group| group.key == *key) else {
+            return;
+        };
+        if let GroupMode::Behind(behind) = &mut group.mode {
+            behind.fetch = None;
+            self.commit.wait(Turn::Group(index));
+        }
+    }
+
     pub(super) fn group_chunk_fetched(
         &mut self,
         index: GroupIndex,
@@ -514,10 +543,11 @@ impl Broker {
         ticket: u64,
         result: ReadResult,
     ) {
-        let released = self.released();
+        let routed = self.routed;
         let Some(behind) = self.group_that_awaits(index, key, ticket) else { return };
-        let next = if result.next > behind.scanned { result.next } else { released };
+        let next = if result.next > behind.scanned { result.next } else { routed };
         behind.chunk = VecDeque::from(result.records);
+        behind.shares_batches = true;
         behind.scanned = next;
         self.queue_group_turn(index);
     }

@@ -17,12 +17,14 @@ pub enum Dropped {
     Damaged,
     /// The publisher may not publish there; it was told if its QoS has an answer for that.
     NotAuthorized,
+    /// There are as many retained messages as there may be; the publisher was told if its QoS has an answer for that.
+    RetainedFull,
     /// The disk is full; the publisher was told if its QoS has an answer for that.
     DiskFull,
 }
 
 /// How many kinds of [`Dropped`] there are.
-const DROPPED_KINDS: usize = 8;
+const DROPPED_KINDS: usize = 9;
 
 impl Dropped {
     /// All kinds, in the order of their names under `$SYS`.
@@ -34,6 +36,7 @@ impl Dropped {
         Self::Retention,
         Self::Damaged,
         Self::NotAuthorized,
+        Self::RetainedFull,
         Self::DiskFull,
     ];
 
@@ -47,6 +50,7 @@ impl Dropped {
             Self::Retention => "retention",
             Self::Damaged => "damaged",
             Self::NotAuthorized => "not-authorized",
+            Self::RetainedFull => "retained-full",
             Self::DiskFull => "disk-full",
         }
     }

@@ -4,11 +4,11 @@
 
 use crate::access::Action;
 use crate::broker::Broker;
-use crate::broker::catch_up::grant_of;
-use crate::broker::catch_up::is_shared;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Reserved;
 use crate::broker::client::Run;
+use crate::broker::coverage::grant_of;
+use crate::broker::coverage::is_shared;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
 use crate::mqtt::Packet;
@@ -26,8 +26,15 @@ use crate::mqtt::Unsubscribe;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::Row;
+use crate::store::SessionState;
 use crate::store::Span;
 use crate::store::SubscriptionRow;
+
+/// How often a subscription may change while the session's progress stands still.
+const SPANS_MAX: usize = 64;
+
+/// How many filters of one packet are compared with each other.
+const FILTERS_COMPARED_MAX: usize = 1_024;
 
 impl Broker {
     pub(super) fn handle_subscribe(&mut self, slot: usize, subscribe: Subscribe) {
@@ -35,9 +42,14 @@ impl Broker {
         let Some(client_id) = self.client_id_of(slot) else { return };
         let mut after = Offset::ZERO;
         let mut reason_codes = Vec::with_capacity(subscribe.filters.len());
-        for filter in &subscribe.filters {
+        for (index, filter) in subscribe.filters.iter().enumerate() {
+            // A filter that comes again in the same packet counts once, as it comes last.
+            let rest = subscribe.filters.get(index + 1..).unwrap_or_default();
+            let again = rest.len() < FILTERS_COMPARED_MAX
+                && rest.iter().any(|later| later.filter == filter.filter);
             match self.refuses_subscription(slot, &client_id, &filter.filter) {
                 Some(reason) => reason_codes.push(reason),
+                None if again => reason_codes.push(granted(filter.options.qos)),
                 None => {
                     after = after.max(self.subscribe(
                         client,
@@ -61,7 +73,7 @@ impl Broker {
             .filter(|filter| filter.starts_with("$SYS"))
             .collect();
         for filter in sys {
-            self.send_sys(client, &filter);
+            self.send_sys(client, &filter, subscribe.subscription_id);
         }
     }
 
@@ -82,11 +94,11 @@ impl Broker {
             return Some(ReasonCode::NotAuthorized);
         }
         let session = self.store.state().session(client_id)?;
-        let known = session.subscriptions.contains_key(&**filter.text());
-        if !known && session.subscriptions.len() >= self.options.subscriptions_max {
-            return Some(ReasonCode::QuotaExceeded);
+        match session.subscriptions.get(&**filter.text()) {
+            Some(row) => row.spans.len() >= SPANS_MAX,
+            None => open_count_reaches(session, self.options.subscriptions_max),
         }
-        None
+        .then_some(ReasonCode::QuotaExceeded)
     }
 
     /// Makes or replaces one subscription. Returns what has to be durable before SUBACK.
@@ -112,6 +124,8 @@ impl Broker {
         let offset =
             self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), Some(row)));
         self.subscription_changed(client);
+        // The row lets go of spans that the session's progress has passed.
+        self.progress_lags(client);
         match wanted.filter.share() {
             Some(share) => {
                 let key = GroupKey {
@@ -236,6 +250,7 @@ impl Broker {
         let offset =
             self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), row));
         self.subscription_changed(client);
+        self.progress_lags(client);
         match filter.share() {
             Some(share) => {
                 let key = GroupKey {
@@ -274,6 +289,12 @@ impl Broker {
     pub(super) fn gate(&self, client_id: &ClientId, offset: Offset) -> Offset {
         if self.is_recorded(client_id) { offset.next() } else { Offset::ZERO }
     }
+}
+
+/// Whether a session has this many open subscriptions.
+fn open_count_reaches(session: &SessionState, max: usize) -> bool {
+    session.subscriptions.len() >= max
+        && session.subscriptions.values().filter(|row| row.open_span().is_some()).count() >= max
 }
 
 fn close_span(row: &mut SubscriptionRow, until: Offset) {

@@ -10,6 +10,7 @@ use crate::broker::deliver::Terms;
 use crate::broker::message::Message;
 use crate::mqtt::QoS;
 use crate::mqtt::SubscriptionId;
+use crate::mqtt::SubscriptionIds;
 use crate::mqtt::TopicFilter;
 
 impl Broker {
@@ -40,12 +41,18 @@ impl Broker {
     }
 
     /// Sends the values that a new subscription matches.
-    pub(super) fn send_sys(&mut self, client: ClientRef, filter: &str) {
+    pub(super) fn send_sys(
+        &mut self,
+        client: ClientRef,
+        filter: &str,
+        subscription_id: Option<SubscriptionId>,
+    ) {
+        let ids: SubscriptionIds = subscription_id.into_iter().collect();
         for (topic, value) in self.sys_values() {
             if TopicFilter::text_matches(filter, &topic) {
                 let message = sys_message(&topic, &value);
                 let (mut delivery, _) = self.delivery();
-                let _later = delivery.send(client, &message, terms(true, &[]));
+                let _later = delivery.send(client, &message, terms(true, &ids));
             }
         }
     }

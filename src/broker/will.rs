@@ -10,6 +10,7 @@ use crate::mqtt::Will;
 use crate::store::NewMessage;
 use crate::store::Row;
 use crate::store::WillRow;
+use crate::time::Timestamp;
 
 impl Broker {
     /// Keeps the will of a connection [MQTT-3.1.2-7]. Returns the row's offset, which CONNACK waits for.
@@ -46,14 +47,19 @@ impl Broker {
             self.now,
             Row::Will(client_id.clone(), Some(WillRow { fires_at: Some(fires_at), ..row })),
         );
-        self.timers.set(fires_at, Timer::Will(client_id.clone()));
+        self.set_far_timer(fires_at, Timer::Will(client_id.clone(), fires_at));
     }
 
     /// Publishes a will whose delay is over, if nobody came back.
-    pub(super) fn will_due(&mut self, client_id: &ClientId) {
-        let Some(row) = self.will_row(client_id) else { return };
-        if row.fires_at.is_some_and(|fires_at| fires_at <= self.now) {
-            self.publish_will(client_id, &row);
+    pub(super) fn will_due(&mut self, client_id: ClientId, fires_at: Timestamp) {
+        let Some(row) = self.will_row(&client_id) else { return };
+        if row.fires_at != Some(fires_at) {
+            return;
+        }
+        if fires_at <= self.now {
+            self.publish_will(&client_id, &row);
+        } else {
+            self.set_far_timer(fires_at, Timer::Will(client_id, fires_at));
         }
     }
 

@@ -339,7 +339,10 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
     }
 
     fn handle_lost(&self, error: &ClientError) -> Result<(), Failure> {
-        let failure = client_failure(error, self.version);
+        let failure = match (error, self.timeout) {
+            (ClientError::ConnectTimeout, Some(_)) if !self.was_connected => self.timed_out(),
+            _ => client_failure(error, self.version),
+        };
         if !self.was_connected || !error.is_transient() {
             return Err(self.quietly(failure));
         }
@@ -430,33 +433,36 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
 /// SIGINT and SIGTERM.
 struct Signals {
     #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
 }
 
+#[cfg(unix)]
 impl Signals {
-    #[cfg(unix)]
     fn new() -> Result<Self, Failure> {
         use tokio::signal::unix::SignalKind;
-        let terminate = tokio::signal::unix::signal(SignalKind::terminate());
-        let terminate =
-            terminate.map_err(|error| Failure::failed(format!("can't handle signals: {error}")))?;
-        Ok(Self { terminate })
+        use tokio::signal::unix::signal;
+        let failure =
+            |error: std::io::Error| Failure::failed(format!("can't handle signals: {error}"));
+        let interrupt = signal(SignalKind::interrupt()).map_err(failure)?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate()).map_err(failure)? })
     }
 
-    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
     fn new() -> Result<Self, Failure> {
         Ok(Self {})
     }
 
-    #[cfg(unix)]
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => (),
-            _ = tokio::signal::ctrl_c() => (),
-        }
-    }
-
-    #[cfg(not(unix))]
     async fn next(&mut self) {
         drop(tokio::signal::ctrl_c().await);
     }

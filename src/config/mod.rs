@@ -128,6 +128,8 @@ pub struct Limits {
     pub session_expiry_max: Option<Duration>,
     /// Sessions in all.
     pub sessions: u32,
+    /// Topics that may have a retained message.
+    pub retained_messages: u32,
     /// Subscriptions of one client.
     pub subscriptions_per_client: u32,
     /// Levels of a topic name or filter.
@@ -362,8 +364,9 @@ impl Default for Limits {
             in_flight_max: 128,
             topic_alias_maximum: 32,
             keep_alive_max: None,
-            session_expiry_max: Some(Duration::from_hours(30 * 24)),
+            session_expiry_max: None,
             sessions: 1_000_000,
+            retained_messages: 1_000_000,
             subscriptions_per_client: 10_000,
             topic_levels: 128,
             client_id_bytes: 1_024,

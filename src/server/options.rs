@@ -23,6 +23,7 @@ pub(super) fn broker(config: &Config) -> broker::Options {
         topic_levels_max: usize::from(limits.topic_levels),
         subscriptions_max: count(limits.subscriptions_per_client),
         sessions_max: count(limits.sessions),
+        retained_max: count(limits.retained_messages),
         output_bytes_max: bytes(limits.output_buffer),
         pending_bytes_max: bytes(limits.pending_bytes),
         log_qos0: data.log_qos0,

@@ -15,6 +15,9 @@ use crate::program::terminate;
 /// A `sub` that waits for more than comes ends after so many seconds, and fails its test.
 const PATIENCE: &str = "20";
 
+/// A new segment is zeroes, which the tests need not read through.
+const SMALL_SEGMENTS: &str = "data.segment_size=1 MiB";
+
 /// A broker with a data directory of its own.
 struct Broker {
     program: Program,
@@ -36,7 +39,7 @@ impl Broker {
     /// The same, listening where the words say.
     fn start_configured(directory: TempDir, words: &[&str]) -> Self {
         let data = data(&directory);
-        let always = ["serve", "--data", data.to_str().unwrap()];
+        let always = ["serve", "--data", data.to_str().unwrap(), "--set", SMALL_SEGMENTS];
         let mut program = Program::start(&[&always, words].concat());
         let stdout = BufReader::new(program.child().stdout.take().unwrap());
         let mut startup = String::new();
@@ -133,7 +136,7 @@ fn every_transport_carries_messages() {
         listener("websocket", "address = \"127.0.0.1:0\""),
         listener("tls", &tls),
         listener("wss", &tls),
-        listener("unix", &format!("path = {socket:?}")),
+        listener("unix", &format!("address = {socket:?}")),
     ];
     std::fs::write(&configuration, text.concat()).unwrap();
     let words = ["--config", configuration.to_str().unwrap()];
@@ -169,7 +172,7 @@ fn every_transport_carries_messages() {
 fn a_session_gets_everything_after_the_broker_was_killed() {
     let broker = Broker::start(&[]);
     broker.session("s", "p/#");
-    let lines: String = (0..500).map(|number| format!("line {number}\n")).collect();
+    let lines = (0..500).fold(String::new(), |lines, number| format!("{lines}line {number}\n"));
     let port = broker.port_of("tcp");
     let mut publisher =
         Program::start(&["pub", "-h", "127.0.0.1", "-p", &port, "-q", "2", "-t", "p/a", "-l"]);

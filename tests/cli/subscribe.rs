@@ -292,11 +292,13 @@ fn retained_messages_are_cleared_and_the_clearing_is_waited_for() {
 #[test]
 fn time_that_is_up_is_exit_code_27() {
     let peer = Peer::new();
-    let program = subscriber(&peer, &["-t", "#", "-W", "0.05"]);
+    let program = subscriber(&peer, &["-t", "#", "-W", "0.5"]);
     let (mut connection, _) = peer.subscriber();
     connection.expect_goodbye();
     drop(connection);
     program.end().expect_failure(27, "tidelog: timed out\n");
+    // A broker that says nothing at all is no different.
+    subscriber(&peer, &["-t", "#", "-W", "0.05"]).end().expect_failure(27, "tidelog: timed out\n");
 }
 
 #[test]

@@ -16,6 +16,7 @@
 )]
 
 #[path = "../wire/mod.rs"]
+#[expect(dead_code, reason = "other suites use more of it")]
 mod wire;
 
 mod acknowledge;

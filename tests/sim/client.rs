@@ -202,6 +202,15 @@ impl Client {
         self.requests.clear();
         self.aliases_in.clear();
         self.aliases_out.clear();
+        if !self.keeps_session {
+            self.forget_session();
+        }
+    }
+
+    fn forget_session(&mut self) {
+        self.outgoing.clear();
+        self.received.clear();
+        self.filters.clear();
     }
 
     /// Bytes arrive that the broker wrote at `written_at`.
@@ -268,10 +277,7 @@ impl Client {
         let resumed = told.unwrap_or(self.keeps_session && !started_clean);
         self.keeps_session = self.persona.version.is_v5() || !started_clean;
         if !resumed {
-            self.outgoing.clear();
-            self.received.clear();
-            self.filters.clear();
-            return;
+            return self.forget_session();
         }
         for outgoing in self.outgoing.clone() {
             self.resend(&outgoing, effects);

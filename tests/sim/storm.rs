@@ -132,6 +132,11 @@ impl World {
             _ => {
                 let mut effects = Effects::default();
                 Client::send_garbage(&mut self.chance, &mut effects);
+                // What follows it is not read any more.
+                let number = self.clients[client].link;
+                if let Some(link) = self.links.get_mut(&number) {
+                    link.truncated = true;
+                }
                 self.apply(client, effects);
             }
         }

@@ -290,6 +290,9 @@ impl World {
         let longest =
             if matches!(work, Work::Commit(_)) { self.plan.commit } else { self.plan.work };
         let delay = self.chance.delay(50, longest);
+        if let Work::Fetch(ticket, request) = &work {
+            self.trace.line(self.now, format_args!("fetch {ticket}: {request:?}"));
+        }
         self.next_work += 1;
         self.work.insert(self.next_work, work);
         self.after(delay, Happening::Done(self.life, self.next_work));
@@ -304,6 +307,9 @@ impl World {
         };
         let committed = matches!(work, Work::Commit(_));
         let event = engine.run(work);
+        if let Event::Fetched { ticket, result } = &event {
+            self.trace.line(self.now, format_args!("fetched {ticket}: {result:?}"));
+        }
         if committed && self.chance.percent(20) {
             engine.maintain();
         }
@@ -371,6 +377,7 @@ impl World {
     }
 
     fn set_paused(&mut self, number: u64, paused: bool) {
+        self.trace.line(self.now, format_args!("connection {number} paused: {paused}"));
         if let Some(link) = self.links.get_mut(&number) {
             link.paused = paused;
             if !paused {
@@ -481,7 +488,7 @@ impl World {
             return;
         }
         link.server_closed = true;
-        let read_all = link.read_all();
+        let read_all = link.read_all() && !self.full;
         self.fact(Fact::ServerClosed { connection: number, read_all });
         let delay = self.chance.delay(0, 20 * MILLI);
         self.after(delay, Happening::Gone(number));
@@ -495,7 +502,7 @@ impl World {
         }
         link.over = true;
         let known = std::mem::replace(&mut link.server_closed, true);
-        let read_all = link.read_all();
+        let read_all = link.read_all() && !self.full;
         self.event(Event::Closed { connection: ConnectionId(number) });
         if !known {
             self.fact(Fact::ServerClosed { connection: number, read_all });
@@ -557,7 +564,7 @@ impl World {
             self.end_link(client, End::Closed);
         }
         if self.clients[client].owes() && self.answering.insert(client) {
-            let within = if self.calm { 20 } else { self.clients[client].persona.answers_within };
+            let within = if self.calm { 2 } else { self.clients[client].persona.answers_within };
             let delay = self.chance.delay(0, within * MILLI);
             self.after(delay, Happening::Answer(client));
         }
@@ -608,6 +615,10 @@ impl World {
 
     fn begin_calm(&mut self) {
         self.calm = true;
+        // Whatever is left to deliver, through a window of one message if need be, has time enough.
+        self.plan.network = MILLI;
+        self.plan.commit = MILLI;
+        self.plan.work = MILLI;
         self.disk.set_capacity(None);
         self.disk.heal();
         self.trace.line(self.now, format_args!("calm"));

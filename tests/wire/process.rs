@@ -8,6 +8,7 @@ use std::io::BufReader;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) mosquitto: String,
     /// Whether there is a second listener, for WebSocket.
     pub(crate) websocket: bool,
+    /// The folder of `tidelog certs`; there is a last listener then, for TLS, which wants a client certificate.
+    pub(crate) certificates: Option<PathBuf>,
     /// The text of the password file and of the file of access rules, if there are any.
     pub(crate) passwords: Option<String>,
     pub(crate) rules: Option<String>,
@@ -70,6 +73,11 @@ impl Broker {
     /// Where it listens for WebSocket, if it was told to.
     pub(crate) fn websocket_address(&self) -> SocketAddr {
         self.addresses[1]
+    }
+
+    /// Where it listens for TLS, if it was told to.
+    pub(crate) fn tls_address(&self) -> SocketAddr {
+        self.addresses[self.addresses.len() - 1]
     }
 
     /// Kills the process as `kill -9` does.
@@ -114,24 +122,36 @@ fn launch_tidelog(directory: &TempDir, settings: &Settings) -> Launched {
     std::fs::write(&config, tidelog_config(directory, settings)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidelog"));
     command.arg("serve").arg("--config").arg(config).current_dir(directory.path());
-    let listeners = 1 + usize::from(settings.websocket);
+    let listeners =
+        1 + usize::from(settings.websocket) + usize::from(settings.certificates.is_some());
     let (child, lines, output) = spawn(command);
     let mut addresses = Vec::new();
     while addresses.len() < listeners {
         let Ok(line) = lines.recv_timeout(START) else {
             panic!("the broker did not start:\n{}", output.lock().unwrap().join("\n"));
         };
-        addresses.extend(listening_address(&line).filter(|found| !addresses.contains(found)));
+        addresses.extend(listening_addresses(&line));
     }
     (child, addresses, output)
 }
 
 fn tidelog_config(directory: &TempDir, settings: &Settings) -> String {
     let data = directory.path().join("data").display().to_string();
-    let mut text = format!("[data]\ndir = {data:?}\n[sys]\ninterval = \"0s\"\n");
+    let mut text = format!("[data]\ndir = {data:?}\n");
+    if !settings.toml.contains("[sys]") {
+        text += "[sys]\ninterval = \"0s\"\n";
+    }
     text += "[[listener]]\nname = \"tcp\"\nkind = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
     if settings.websocket {
         text += "[[listener]]\nname = \"ws\"\nkind = \"websocket\"\naddress = \"127.0.0.1:0\"\n";
+    }
+    if let Some(certificates) = &settings.certificates {
+        let folder = certificates.display();
+        text += "[[listener]]\nname = \"tls\"\nkind = \"tls\"\naddress = \"127.0.0.1:0\"\n";
+        text += "client_certificate = \"required\"\n";
+        text +=
+            &format!("certificate = \"{folder}/server.pem\"\nkey = \"{folder}/server-key.pem\"\n");
+        text += &format!("client_ca = \"{folder}/ca.pem\"\n");
     }
     let passwords = written(directory, "passwords", settings.passwords.as_deref());
     let rules = written(directory, "rules", settings.rules.as_deref());
@@ -149,26 +169,31 @@ fn written(directory: &TempDir, name: &str, text: Option<&str>) -> Option<String
     Some(path.display().to_string())
 }
 
-/// The address in a line such as `listening on 127.0.0.1:40123 (tcp)`.
-fn listening_address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("127.0.0.1:")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    let port: u16 = digits.parse().ok().filter(|port| *port != 0)?;
-    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+/// The addresses in a line such as `listening: tcp on 127.0.0.1:40123 (tcp)`.
+fn listening_addresses(line: &str) -> Vec<SocketAddr> {
+    let port = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+    let ports = line.split("127.0.0.1:").skip(1).filter_map(port);
+    ports
+        .filter(|port| *port != 0)
+        .map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .collect()
 }
 
 fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
     let mut addresses = Vec::new();
     let mut text = String::from("max_queued_messages 0\nallow_duplicate_messages false\n");
-    text += "sys_interval 0\nset_tcp_nodelay true\n";
-    for listener in 0..=usize::from(settings.websocket) {
+    text += "sys_interval 0\nset_tcp_nodelay true\nallow_anonymous true\nuser root\n";
+    let tls = settings.certificates.as_ref().map(|folder| {
+        let folder = folder.display();
+        let files = [("cafile", "ca"), ("certfile", "server"), ("keyfile", "server-key")];
+        let files = files.map(|(key, file)| format!("{key} {folder}/{file}.pem\n")).concat();
+        files + "require_certificate true\n"
+    });
+    let websocket = settings.websocket.then(|| "protocol websockets\n".to_owned());
+    for listener in [Some(String::new()), websocket, tls].into_iter().flatten() {
         // mosquitto can't take port 0, so a free one is found for it.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        text += "allow_anonymous true\n";
-        text += "listener ";
-        text += &address.port().to_string();
-        text += " 127.0.0.1\n";
-        text += if listener == 1 { "protocol websockets\n" } else { "" };
+        text += &format!("listener {} 127.0.0.1\n{listener}", address.port());
         addresses.push(address);
     }
     text += &settings.mosquitto;

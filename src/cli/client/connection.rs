@@ -28,6 +28,9 @@ use crate::mqtt::TopicName;
 /// From the first byte to the CONNACK, unless the options ask for less.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long a broker may take to take our last packets.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long a broker may take to close after our DISCONNECT.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -198,17 +201,21 @@ impl Connection {
     /// Fails if the bytes can't be written.
     pub(super) async fn close(mut self, disconnect: &Packet) -> Result<(), ClientError> {
         self.send(disconnect);
-        let farewell = async {
+        let written = async {
             self.write_all().await?;
-            self.writer.shutdown().await.map_err(ClientError::Lost)?;
+            self.writer.shutdown().await.map_err(ClientError::Lost)
+        };
+        tokio::time::timeout(WRITE_TIMEOUT, written)
+            .await
+            .unwrap_or(Err(ClientError::CloseTimeout))?;
+        let closed = async {
             while !matches!(self.reader.read_buf(&mut self.input).await, Ok(0) | Err(_)) {
                 self.input.clear();
             }
-            Ok(())
         };
-        tokio::time::timeout(CLOSE_TIMEOUT, farewell)
-            .await
-            .unwrap_or(Err(ClientError::CloseTimeout))
+        // A broker that does not close has the packets all the same.
+        drop(tokio::time::timeout(CLOSE_TIMEOUT, closed).await);
+        Ok(())
     }
 
     async fn receive(&mut self) -> Result<Packet, ClientError> {

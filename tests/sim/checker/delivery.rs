@@ -109,6 +109,7 @@ impl Checker {
             && !run
             && !shared
             && !known.sent.is_will
+            && known.sent.expiry.is_none()
             && let Some(later) = session.note_order(known)
         {
             return Err(format!("{} arrived after {later}, which was sent later", known.sent));

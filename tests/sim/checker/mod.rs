@@ -227,15 +227,19 @@ impl Checker {
             _ => {}
         }
         let resumed = session_present.unwrap_or(!may_be_absent);
+        let (may_be_old, may_be_new) = client.presence.may_be();
         client.presence.connected(asked.expiry);
-        if !resumed {
+        if !resumed || !may_be_old {
             if let Some(mut old) = client.session.take() {
                 old.ended = Some(seq);
                 self.past.push(old);
             }
             client.session = Some(Session::new(&name, seq));
         }
-        client.session.get_or_insert_with(|| Session::new(&name, seq));
+        let session = client.session.get_or_insert_with(|| Session::new(&name, seq));
+        if resumed && may_be_old && may_be_new {
+            session.doubt();
+        }
         self.wills.connected(&name, number, resumed, seq, now);
     }
 

@@ -56,6 +56,16 @@ impl Presence {
         (present || self.unanswered > 0, absent || self.unanswered_clean)
     }
 
+    /// Whether a session that is said to be present may be the one confirmed before, and whether it may be another, which a CONNECT
+    /// without an answer made.
+    pub(super) fn may_be(&self) -> (bool, bool) {
+        let Some(session) = &self.session else { return (false, true) };
+        let (present, absent) = self.lives(session, session.expiry);
+        let changed = session.changed.map(|changed| self.lives(session, changed));
+        let absent = absent || changed.is_some_and(|(_, absent)| absent);
+        (present || changed.is_some_and(|(present, _)| present), absent && self.unanswered > 0)
+    }
+
     fn lives(&self, session: &Confirmed, expiry: Expiry) -> (bool, bool) {
         let seconds = match expiry {
             Expiry::Never => return (true, false),

@@ -100,6 +100,13 @@ impl Session {
         }
     }
 
+    /// Nobody knows whether this is still the same session: nothing is certain any more, everything is possible.
+    pub(super) fn doubt(&mut self) {
+        self.spans.iter_mut().for_each(|span| span.granted = None);
+        self.in_flight.clear();
+        self.last_by_id.clear();
+    }
+
     pub(super) fn subscribing(&mut self, request: (u64, u16), asked: &Asked, seq: Seq) {
         for span in self
             .spans
