@@ -40,8 +40,8 @@ use broker::Broker;
 const THREADS: usize = 4;
 /// Open files of this process beside the connections.
 const OTHER_FILES: u64 = 64;
-/// Connections from one source address, which has about 28,000 ports.
-const CONNECTIONS_PER_ADDRESS: u32 = 20_000;
+/// Connections from one source address: it has about 28,000 ports, and the last ones are long looked for.
+const CONNECTIONS_PER_ADDRESS: u32 = 4_000;
 /// How many CONNECTs of one thread are under way.
 const WINDOW: usize = 64;
 /// How long one answer may take.
@@ -95,7 +95,7 @@ fn arguments() -> Arguments {
         let value = given.next().unwrap_or_else(|| panic!("{name} needs a value"));
         match name.as_str() {
             "--connections" => {
-                arguments.connections = value.parse().expect("--connections is a number")
+                arguments.connections = value.parse().expect("--connections is a number");
             }
             "--seconds" => {
                 arguments.watched =

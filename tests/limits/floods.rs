@@ -67,7 +67,7 @@ fn subscribe_is_not_heard_while_suback_is_not_read() {
     for (answer, id) in answers.iter().zip((1..=PACKETS).cycle()) {
         match answer {
             Packet::Suback(suback) => {
-                assert_eq!((suback.packet_id, &suback.codes[..]), (id, &[1][..]))
+                assert_eq!((suback.packet_id, &suback.codes[..]), (id, &[1][..]));
             }
             other => panic!("SUBACK was due, not {other:?}"),
         }
