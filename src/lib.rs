@@ -20,6 +20,7 @@ pub mod collections;
 pub mod commitlog;
 pub mod config;
 pub mod mqtt;
+pub mod mutant;
 pub mod server;
 pub mod session;
 pub mod store;

@@ -39,6 +39,7 @@ use crate::commitlog::StoredRecord;
 use crate::mqtt::Ack;
 use crate::mqtt::Packet;
 use crate::mqtt::QoS;
+use crate::mutant::Mutant;
 use crate::session::Effective;
 use crate::session::Step;
 use crate::session::packet_id_of;
@@ -112,6 +113,9 @@ impl Broker {
         let frontier = behind.chunk.front().map_or(behind.next, |record| record.offset);
         let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
         let run = known.runs.front().map(|run| run.place).filter(|place| *place <= frontier);
+        let late = Mutant::RetainedOutOfOrder.is_active()
+            && !(behind.chunk.is_empty() && behind.scanned >= self.routed);
+        let run = run.filter(|_| !late);
         let assigned = self.next_assigned(known).filter(|(place, _)| *place <= frontier);
         match (assigned, run) {
             (Some(key), None) => self.step_assigned(client, behind, key),

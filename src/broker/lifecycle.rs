@@ -35,6 +35,7 @@ use crate::mqtt::ReasonCode;
 use crate::mqtt::SubscriptionFilter;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
+use crate::mutant::Mutant;
 use crate::session::Grant;
 use crate::session::Inbound;
 use crate::session::InboundAliases;
@@ -228,7 +229,8 @@ impl Broker {
         authentication_data: Option<Bytes>,
     ) -> Connack {
         let mut connack = Connack::new(ReasonCode::Success);
-        connack.session_present = session_present;
+        connack.session_present =
+            session_present || (Mutant::SessionPresentLied.is_active() && !connect.clean_start);
         limits.announce(connect, &self.options.session, &mut connack);
         if limits.version.is_v5() {
             connack.authentication_method.clone_from(&connect.authentication_method);
@@ -275,7 +277,8 @@ impl Broker {
             }
             connected.limits.session_expiry = expiry.min(self.options.session.session_expiry_max);
         }
-        let with_will = disconnect.reason_code != ReasonCode::Success;
+        let with_will = disconnect.reason_code != ReasonCode::Success
+            || Mutant::WillAfterDisconnect.is_active();
         self.detach(client, with_will);
         self.close(slot);
     }
@@ -295,6 +298,11 @@ impl Broker {
             .get(slot)
             .and_then(|connection| connection.connected())
             .map_or(0, |connected| connected.limits.session_expiry);
+        if Mutant::InFlightForgottenOnCut.is_active()
+            && let Some(known) = self.clients.get_mut(client.index())
+        {
+            known.outbound = Outbound::new(known.outbound.next_number(), 1);
+        }
         self.put_progress(client, false);
         if expiry == 0 {
             self.forget_acknowledged(client, &client_id);

@@ -15,6 +15,7 @@ use crate::mqtt::Decoder;
 use crate::mqtt::Incoming;
 use crate::mqtt::Packet;
 use crate::mqtt::Violation;
+use crate::mutant::Mutant;
 
 impl Broker {
     pub(super) fn handle_opened(&mut self, id: ConnectionId, origin: Origin) {
@@ -184,6 +185,7 @@ impl Broker {
     /// Sends a packet once everything below `after` is durable: the packet promises it.
     pub(super) fn send_after(&mut self, slot: usize, after: Offset, packet: Packet) {
         let released = self.released();
+        let after = if Mutant::AckBeforeSync.is_active() { Offset::ZERO } else { after };
         let Some(connection) = self.connections.get_mut(slot) else { return };
         self.stats.packets_sent += 1;
         connection.outbox.push_after(after, packet);

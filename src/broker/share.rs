@@ -34,6 +34,7 @@ use crate::mqtt::ClientId;
 use crate::mqtt::QoS;
 use crate::mqtt::SubscriptionId;
 use crate::mqtt::SubscriptionIds;
+use crate::mutant::Mutant;
 use crate::session::Grant;
 use crate::store::AssignedRow;
 use crate::store::GroupKey;
@@ -200,7 +201,14 @@ impl Broker {
                 continue;
             }
             match self.choose_member(*index) {
-                Some((client, grant)) => self.assign_to(*index, client, grant, offset, message),
+                Some((client, grant)) => {
+                    self.assign_to(*index, client, grant, offset, message);
+                    if Mutant::SharedToTwo.is_active()
+                        && let Some((client, grant)) = self.choose_member(*index)
+                    {
+                        self.assign_to(*index, client, grant, offset, message);
+                    }
+                }
                 None => {
                     if let Some(group) = self.groups.get_mut(*index) {
                         group.mode = GroupBehind::at(offset);

@@ -23,6 +23,7 @@ use crate::mqtt::SubscriptionId;
 use crate::mqtt::Text;
 use crate::mqtt::Unsuback;
 use crate::mqtt::Unsubscribe;
+use crate::mutant::Mutant;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::Row;
@@ -243,6 +244,9 @@ impl Broker {
         let text = filter.text();
         let mut row = self.subscription_row(client_id, text);
         row.open_span()?;
+        if Mutant::UnsubscribeIgnored.is_active() {
+            return Some(Offset::ZERO);
+        }
         let until = self.store.next_offset();
         close_span(&mut row, until);
         // A shared subscription is no part of the session's own stream, so nothing of it is kept.

@@ -16,6 +16,8 @@ use crate::commitlog::Options;
 use crate::commitlog::Reader;
 use crate::commitlog::StorageError;
 use crate::commitlog::Writer;
+use crate::commitlog::batch;
+use crate::commitlog::batch::BatchHeader;
 use crate::commitlog::directory;
 use crate::commitlog::disk::Access;
 use crate::commitlog::disk::Disk;
@@ -32,6 +34,9 @@ use crate::commitlog::segment::Scan;
 use crate::commitlog::segment::SegmentHeader;
 use crate::commitlog::writer;
 use crate::commitlog::writer::CurrentSegment;
+
+/// How many bytes of the last segment are written again at a time.
+const WRITTEN_AT_ONCE: usize = 1 << 20;
 
 /// How far recovery has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,10 +245,44 @@ impl<'a> Recovery<'a> {
             let failed = |error| StorageError::write(&name, scan.end, error);
             file.set_size(scan.end).map_err(failed)?;
         }
+        if scan.header {
+            self.write_again(file.as_ref(), &name, &index, scan.end)?;
+        }
         make_durable(self.disk.as_ref(), file.as_ref(), &name)?;
         self.current =
             Some(CurrentSegment { base, name, file, position: scan.end, unsynced: false });
         self.active = ActiveSegment { base_offset: base, position: scan.end, index };
+        Ok(())
+    }
+
+    /// Writes the end of the last segment once more: what was not surely synced when its last batch was made.
+    ///
+    /// After a sync that failed, a system may hand out bytes that it holds for clean and has never put on the disk: no
+    /// later sync would make them durable, and a power cut would take them from under what follows.
+    fn write_again(
+        &self,
+        file: &dyn DiskFile,
+        name: &str,
+        index: &MemoryIndex,
+        end: u64,
+    ) -> Result<(), StorageError> {
+        let Some(last) = index.batches().last() else { return Ok(()) };
+        let header = read_exactly(file, name, u64::from(last.position), batch::HEADER_BYTES)?;
+        let synced = BatchHeader::decode(&header, self.log_id)
+            .map_or(Offset::ZERO, |header| header.synced_offset());
+        let first = index.batches().iter().find(|batch| batch.next_offset() > synced);
+        let mut position = match first {
+            // Before the first batch stands the segment's header.
+            Some(batch) if Some(batch) != index.batches().first() => u64::from(batch.position),
+            _ => 0,
+        };
+        while position < end {
+            let left = usize::try_from(end - position).unwrap_or(usize::MAX).min(WRITTEN_AT_ONCE);
+            let bytes = read_exactly(file, name, position, left)?;
+            file.write_at(&bytes, position)
+                .map_err(|error| StorageError::write(name, position, error))?;
+            position += bytes.len() as u64;
+        }
         Ok(())
     }
 
@@ -303,6 +342,21 @@ impl<'a> Recovery<'a> {
         }
         Ok(())
     }
+}
+
+/// Bytes of a file that are there.
+fn read_exactly(
+    file: &dyn DiskFile,
+    name: &str,
+    position: u64,
+    length: usize,
+) -> Result<Vec<u8>, StorageError> {
+    let mut bytes = vec![0; length];
+    let failed = |error| StorageError::read(name, position, error);
+    if file.read_at(&mut bytes, position).map_err(failed)? < length {
+        return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(bytes)
 }
 
 /// What was found may have been in the system's memory only.

@@ -38,9 +38,26 @@ pub(crate) struct Settings {
     pub(crate) rules: Option<String>,
 }
 
+/// A process that does not outlive its owner, whatever happens to that.
+struct Process(Child);
+
+impl Process {
+    /// As `kill -9` does.
+    fn kill(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// A running broker.
 pub(crate) struct Broker {
-    child: Child,
+    process: Process,
     addresses: Vec<SocketAddr>,
     output: Arc<Mutex<Vec<String>>>,
     settings: Settings,
@@ -61,8 +78,8 @@ impl Broker {
     /// Starts a broker with these settings.
     pub(crate) fn start_with(settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (child, addresses, output) = launch(&directory, &settings);
-        Self { child, addresses, output, settings, directory }
+        let (process, addresses, output) = launch(&directory, &settings);
+        Self { process, addresses, output, settings, directory }
     }
 
     /// Where it listens for TCP.
@@ -82,14 +99,13 @@ impl Broker {
 
     /// Kills the process as `kill -9` does.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.kill();
     }
 
     /// Starts it again over the same directory, on new ports.
     pub(crate) fn start_again(&mut self) {
-        let (child, addresses, output) = launch(&self.directory, &self.settings);
-        self.child = child;
+        let (process, addresses, output) = launch(&self.directory, &self.settings);
+        self.process = process;
         self.addresses = addresses;
         self.output = output;
     }
@@ -97,8 +113,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.process.kill();
         if std::thread::panicking() {
             let output = self.output.lock().unwrap();
             let start = output.len().saturating_sub(40);
@@ -107,7 +122,7 @@ impl Drop for Broker {
     }
 }
 
-type Launched = (Child, Vec<SocketAddr>, Arc<Mutex<Vec<String>>>);
+type Launched = (Process, Vec<SocketAddr>, Arc<Mutex<Vec<String>>>);
 
 fn launch(directory: &TempDir, settings: &Settings) -> Launched {
     if peer_is_mosquitto() {
@@ -124,7 +139,7 @@ fn launch_tidelog(directory: &TempDir, settings: &Settings) -> Launched {
     command.arg("serve").arg("--config").arg(config).current_dir(directory.path());
     let listeners =
         1 + usize::from(settings.websocket) + usize::from(settings.certificates.is_some());
-    let (child, lines, output) = spawn(command);
+    let (process, lines, output) = spawn(command);
     let mut addresses = Vec::new();
     while addresses.len() < listeners {
         let Ok(line) = lines.recv_timeout(START) else {
@@ -132,7 +147,7 @@ fn launch_tidelog(directory: &TempDir, settings: &Settings) -> Launched {
         };
         addresses.extend(listening_addresses(&line));
     }
-    (child, addresses, output)
+    (process, addresses, output)
 }
 
 fn tidelog_config(directory: &TempDir, settings: &Settings) -> String {
@@ -201,10 +216,10 @@ fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new("/usr/sbin/mosquitto");
     command.arg("-v").arg("-c").arg(config);
-    let (child, lines, output) = spawn(command);
+    let (process, lines, output) = spawn(command);
     loop {
         match lines.recv_timeout(START) {
-            Ok(line) if line.ends_with("running") => return (child, addresses, output),
+            Ok(line) if line.ends_with("running") => return (process, addresses, output),
             Ok(_) => {}
             Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
                 panic!("mosquitto did not start:\n{}", output.lock().unwrap().join("\n"))
@@ -214,10 +229,10 @@ fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
 }
 
 /// Starts the command; its lines of both outputs come one by one and are kept.
-fn spawn(mut command: Command) -> (Child, mpsc::Receiver<String>, Arc<Mutex<Vec<String>>>) {
+fn spawn(mut command: Command) -> (Process, mpsc::Receiver<String>, Arc<Mutex<Vec<String>>>) {
     let (reader, writer) = std::io::pipe().unwrap();
     command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
-    let child = command.spawn().unwrap();
+    let process = Process(command.spawn().unwrap());
     drop(command);
     let (sender, lines) = mpsc::channel();
     let output = Arc::new(Mutex::new(Vec::new()));
@@ -228,5 +243,5 @@ fn spawn(mut command: Command) -> (Child, mpsc::Receiver<String>, Arc<Mutex<Vec<
             kept.lock().unwrap().push(line);
         }
     });
-    (child, lines, output)
+    (process, lines, output)
 }

@@ -96,6 +96,9 @@ impl Checker {
         if !fresh {
             return Ok(());
         }
+        let own = known.sent.publisher == session.client;
+        // A second copy may be the first that a later subscription brings.
+        let from_the_first = session.surely_covers(&delivery.topic, own, known.first, self.seq);
         let arrivals = session.count(number, delivery.qos);
         let allowed = copies_allowed(session, known);
         if delivery.qos == 2 && arrivals.at_qos2 > allowed {
@@ -110,6 +113,7 @@ impl Checker {
             && !shared
             && !known.sent.is_will
             && known.sent.expiry.is_none()
+            && from_the_first
             && let Some(later) = session.note_order(known)
         {
             return Err(format!("{} arrived after {later}, which was sent later", known.sent));

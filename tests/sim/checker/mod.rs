@@ -187,7 +187,7 @@ impl Checker {
         client.presence.connecting(connecting.clean_start, now);
         client.latest = connecting.connection;
         client.online = false;
-        self.wills.connecting(connecting, seq, now);
+        self.wills.connecting(connecting, now);
         if let Some(will) = &connecting.will {
             self.messages.publishing(&will.sent, seq, now);
             self.retained.publishing(&will.sent, seq, now);
@@ -240,7 +240,7 @@ impl Checker {
         if resumed && may_be_old && may_be_new {
             session.doubt();
         }
-        self.wills.connected(&name, number, resumed, seq, now);
+        self.wills.connected(&name, number, resumed, now);
     }
 
     fn disconnecting(&mut self, number: u64, with_will: bool, expiry: Option<Expiry>) {

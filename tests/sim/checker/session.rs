@@ -77,6 +77,8 @@ pub(super) struct Session {
     pub(super) ended: Option<Seq>,
     /// Its client is connected at the end of the history.
     pub(super) online: bool,
+    /// It may have been another one for a while.
+    pub(super) doubtful: bool,
     pub(super) spans: Vec<Span>,
     arrivals: BTreeMap<u64, Arrivals>,
     in_flight: BTreeMap<u16, InFlight>,
@@ -92,6 +94,7 @@ impl Session {
             began,
             ended: None,
             online: false,
+            doubtful: false,
             spans: Vec::new(),
             arrivals: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -102,7 +105,9 @@ impl Session {
 
     /// Nobody knows whether this is still the same session: nothing is certain any more, everything is possible.
     pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
         self.spans.iter_mut().for_each(|span| span.granted = None);
+        self.arrivals.clear();
         self.in_flight.clear();
         self.last_by_id.clear();
     }

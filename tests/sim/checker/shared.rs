@@ -58,7 +58,8 @@ fn check_message(group: &str, members: &[Member<'_>], known: &Known, found: &mut
     };
     // What went to a member that has left since may be lost with it at QoS 2 [MQTT-4.8.2-5].
     let left = |(session, span): &&Member<'_>| {
-        let ended = session.ended.is_some_and(|ended| ended > known.first)
+        let ended = session.doubtful
+            || session.ended.is_some_and(|ended| ended > known.first)
             || (session.ended.is_none() && !session.online);
         ended || span.ending.is_some_and(|ending| ending > known.first)
     };

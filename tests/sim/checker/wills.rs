@@ -45,6 +45,8 @@ struct Will {
     unsettled: bool,
     /// The same client connected again: when it asked, when it was let in, and whether its session went on.
     again: Option<(Micros, Option<(Micros, bool)>)>,
+    /// It asked more than once before it was let in, so nobody knows which of them found the session.
+    obscured: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -64,16 +66,11 @@ pub(super) struct Wills {
 }
 
 impl Wills {
-    pub(super) fn connecting(&mut self, connecting: &Connecting, _seq: Seq, now: Micros) {
-        for will in self
-            .wills
-            .values_mut()
-            .filter(|will| will.client == connecting.client && will.again.is_none())
-        {
-            will.again = Some((now, None));
-            if will.ended_first.is_none() {
-                will.ended_first = Some(now);
-            }
+    pub(super) fn connecting(&mut self, connecting: &Connecting, now: Micros) {
+        for will in self.wills.values_mut().filter(|will| will.client == connecting.client) {
+            will.obscured |= matches!(will.again, Some((_, None)));
+            will.again.get_or_insert((now, None));
+            will.ended_first.get_or_insert(now);
         }
         let Some(will) = &connecting.will else { return };
         let delay = match connecting.expiry {
@@ -95,6 +92,7 @@ impl Wills {
             ended_last: None,
             unsettled: false,
             again: None,
+            obscured: false,
         };
         self.wills.insert(connecting.connection, will);
     }
@@ -104,7 +102,6 @@ impl Wills {
         client: &str,
         connection: u64,
         resumed: bool,
-        _seq: Seq,
         now: Micros,
     ) {
         for will in self.wills.values_mut().filter(|will| will.client == client) {
@@ -235,6 +232,7 @@ impl Will {
             None => Fate::Due(last + self.delay),
             // A delay of zero runs out at once, also at a take-over.
             Some(_) if !self.delayed => Fate::Due(last),
+            Some(_) if self.obscured => Fate::Unknown,
             Some((asked, _)) if asked > last + self.delay + SLACK => Fate::Due(last + self.delay),
             Some((_, Some((accepted, true)))) if accepted + SLACK < first + self.delay => {
                 Fate::Never

@@ -1,0 +1,365 @@
+//! Where a script is played: a broker in memory, a clock that only `wait` moves, and clients that do what they are told.
+//!
+//! ```text
+//! sync                 makes the commit that is pending durable, and what follows from that
+//! autosync             from here on, every commit at once
+//! wait 1500ms|2s       lets time pass, with everything that is due in it, moment by moment
+//! crash                cuts the power: the broker starts again from what is durable
+//! kill                 ends the process: the broker starts again from what was written
+//! drop c1              cuts a client's connection
+//! stall c1 / read c1   the client's transport takes nothing more / takes everything again
+//! log on               prints appended messages as `append topic@offset`
+//! show limits|reasons  see print.rs
+//! set name=value       an option of the broker; before the first connection
+//! passwords|acl text   a line of the password file or the ACL file; before the first connection
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tidelog::broker;
+use tidelog::broker::ConnectionId;
+use tidelog::broker::Event;
+use tidelog::broker::Output;
+use tidelog::commitlog::disk::MemoryDisk;
+use tidelog::mqtt::Decoder;
+use tidelog::mqtt::Packet;
+use tidelog::mqtt::ProtocolVersion;
+use tidelog::store;
+use tidelog::store::MemoryStateStore;
+use tidelog::store::MessageView;
+use tidelog::time::Timestamp;
+
+use crate::command;
+use crate::command::Words;
+use crate::engine::Engine;
+use crate::engine::Settings;
+use crate::engine::Work;
+use crate::engine::origin;
+use crate::engine::work_of;
+use crate::hex;
+use crate::print;
+use crate::print::Show;
+
+/// When every script begins, in seconds after the Unix epoch.
+const BEGINNING: u64 = 1_700_000_000;
+
+/// One client's connection.
+struct Line {
+    connection: ConnectionId,
+    version: ProtocolVersion,
+    decoder: Decoder,
+    received: BytesMut,
+    input: BytesMut,
+    paused: bool,
+    stalled: bool,
+    /// Bytes that a stalled transport holds.
+    held: usize,
+}
+
+/// See the module's page.
+pub(crate) struct Stage {
+    now: u64,
+    settings: Settings,
+    disk: MemoryDisk,
+    states: MemoryStateStore,
+    engine: Option<Engine>,
+    lines: BTreeMap<String, Line>,
+    next_connection: u64,
+    /// A commit that waits for `sync`.
+    commit: Option<Work>,
+    autosync: bool,
+    log: bool,
+    show: Show,
+    events: Vec<String>,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let broker = broker::Options { sys_interval: Duration::ZERO, ..broker::Options::default() };
+        Self {
+            now: BEGINNING * 1_000_000,
+            settings: Settings { broker, store: store::Options::default(), passwords: None, acl: None },
+            disk: MemoryDisk::new(),
+            states: MemoryStateStore::new(),
+            engine: None,
+            lines: BTreeMap::new(),
+            next_connection: 0,
+            commit: None,
+            autosync: false,
+            log: false,
+            show: Show::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// What happened since the last call, each client's packets in their order.
+    pub(crate) fn take_events(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Does what a line says.
+    pub(crate) fn command(&mut self, line: &str) {
+        let mut words = line.split(' ').filter(|word| !word.is_empty());
+        let name = words.next().unwrap();
+        let rest: Vec<&str> = words.collect();
+        match (name, rest.as_slice()) {
+            ("set", [setting]) => self.set(setting),
+            ("passwords", text) => add_line(&mut self.settings.passwords, &text.join(" ")),
+            ("acl", text) => add_line(&mut self.settings.acl, &text.join(" ")),
+            ("show", ["limits"]) => self.show.limits = true,
+            ("show", ["reasons"]) => self.show.reasons = true,
+            ("log", ["on"]) => self.log = true,
+            ("autosync", []) => self.autosync = true,
+            ("sync", []) => self.sync(),
+            ("wait", [time]) => self.wait(micros(time)),
+            ("crash", []) => self.restart(true),
+            ("kill", []) => self.restart(false),
+            ("stop", []) => self.event(Event::Stop),
+            (name, [client, words @ ..]) => self.client_command(name, client, &Words(words.to_vec())),
+            (name, []) => panic!("what is {name}?"),
+        }
+    }
+
+    fn client_command(&mut self, name: &str, client: &str, words: &Words<'_>) {
+        let packet = match name {
+            "connect" => {
+                self.open(client, command::version(words));
+                command::connect(client, words)
+            }
+            "open" => return self.open(client, command::version(words)),
+            "publish" => command::publish(words),
+            "subscribe" => command::subscribe(words),
+            "unsubscribe" => command::unsubscribe(words),
+            "puback" | "pubrec" | "pubrel" | "pubcomp" => command::ack(name, words),
+            "ping" => Packet::Pingreq,
+            "auth" => command::auth(words),
+            "disconnect" => command::disconnect(words),
+            "raw" => return self.send(client, &hex::decode(&words.0.concat())),
+            "drop" => return self.drop_line(client),
+            "stall" => return self.line(client).stalled = true,
+            "read" => return self.read(client),
+            other => panic!("what is {other}?"),
+        };
+        let mut bytes = BytesMut::new();
+        packet.encode(self.line(client).version, &mut bytes).unwrap();
+        self.send(client, &bytes);
+    }
+
+    fn line(&mut self, client: &str) -> &mut Line {
+        self.lines.get_mut(client).unwrap_or_else(|| panic!("{client} is not connected"))
+    }
+
+    fn set(&mut self, setting: &str) {
+        let (name, value) = setting.split_once('=').expect("set name=value");
+        let number = || value.parse::<u32>().unwrap();
+        let options = &mut self.settings.broker;
+        match name {
+            "receive_maximum" => options.session.receive_maximum = value.parse().unwrap(),
+            "in_flight_max" => options.session.in_flight_max = value.parse().unwrap(),
+            "packet_size_max" => options.session.packet_size_max = value.parse().unwrap(),
+            "topic_alias_maximum" => options.session.topic_alias_maximum = value.parse().unwrap(),
+            "keep_alive_max" => options.session.keep_alive_max = Some(value.parse().unwrap()),
+            "session_expiry_max" => options.session.session_expiry_max = number(),
+            "output_bytes_max" => options.output_bytes_max = value.parse().unwrap(),
+            "check_payload_format" => options.check_payload_format = value == "true",
+            other => panic!("what is {other}?"),
+        }
+    }
+
+    fn engine(&mut self) -> &mut Engine {
+        if self.engine.is_none() {
+            self.start();
+        }
+        self.engine.as_mut().unwrap()
+    }
+
+    fn start(&mut self) {
+        let now = Timestamp::from_micros(self.now);
+        let (engine, _) = Engine::open(&self.disk, &self.states, &self.settings, now).unwrap();
+        self.engine = Some(engine);
+        self.event(Event::Tick);
+    }
+
+    fn open(&mut self, client: &str, version: ProtocolVersion) {
+        self.next_connection += 1;
+        let connection = ConnectionId(self.next_connection);
+        let line = Line {
+            connection,
+            version,
+            decoder: Decoder::for_client(version, 1 << 28),
+            received: BytesMut::new(),
+            input: BytesMut::new(),
+            paused: false,
+            stalled: false,
+            held: 0,
+        };
+        self.event(Event::Opened { connection, origin: origin() });
+        let old = self.lines.insert(client.to_owned(), line);
+        assert!(old.is_none(), "{client} is connected");
+    }
+
+    fn send(&mut self, client: &str, bytes: &[u8]) {
+        let line = self.line(client);
+        line.input.extend_from_slice(bytes);
+        self.hand_in(client);
+    }
+
+    fn hand_in(&mut self, client: &str) {
+        let now = Timestamp::from_micros(self.now);
+        let Some(line) = self.lines.get_mut(client).filter(|line| !line.paused) else { return };
+        let connection = line.connection;
+        let mut input = std::mem::take(&mut line.input);
+        let outputs = self.engine().handle(now, Event::Received { connection, input: &mut input });
+        if let Some(line) = self.lines.get_mut(client) {
+            line.input = input;
+        }
+        self.outputs(outputs);
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        let now = Timestamp::from_micros(self.now);
+        let outputs = self.engine().handle(now, event);
+        self.outputs(outputs);
+    }
+
+    fn outputs(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match work_of(output) {
+                Ok(work @ Work::Commit(_)) => self.begin_commit(work),
+                Ok(work) => {
+                    let event = self.engine().run(work);
+                    self.event(event);
+                }
+                Err(output) => self.output(output),
+            }
+        }
+    }
+
+    fn begin_commit(&mut self, work: Work) {
+        if let (true, Work::Commit(batch)) = (self.log, &work) {
+            for record in batch.records() {
+                if let Some(message) = MessageView::from_record(&record) {
+                    self.events.push(format!("append {}@{}", message.topic, record.offset));
+                }
+            }
+        }
+        self.commit = Some(work);
+        if self.autosync {
+            self.sync();
+        }
+    }
+
+    fn sync(&mut self) {
+        while let Some(work) = self.commit.take() {
+            let event = self.engine().run(work);
+            self.event(event);
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        let known = |lines: &BTreeMap<String, Line>, connection: ConnectionId| {
+            lines.iter().find(|(_, line)| line.connection == connection).map(|(name, _)| name.clone())
+        };
+        match output {
+            Output::Write { connection, chunks } => {
+                let Some(name) = known(&self.lines, connection) else { return };
+                for bytes in chunks {
+                    self.write(&name, &bytes);
+                }
+            }
+            Output::Close { connection } => {
+                let Some(name) = known(&self.lines, connection) else { return };
+                self.lines.remove(&name);
+                self.events.push(format!("{name} closed"));
+                self.event(Event::Closed { connection });
+            }
+            Output::Pause { connection } => {
+                if let Some(name) = known(&self.lines, connection) {
+                    self.line(&name).paused = true;
+                }
+            }
+            Output::Resume { connection } => {
+                if let Some(name) = known(&self.lines, connection) {
+                    self.line(&name).paused = false;
+                    self.hand_in(&name);
+                }
+            }
+            Output::Stopped => self.events.push("stopped".to_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn write(&mut self, client: &str, bytes: &[u8]) {
+        let show = self.show;
+        let line = self.line(client);
+        line.received.extend_from_slice(bytes);
+        if line.stalled {
+            line.held += bytes.len();
+            return;
+        }
+        let connection = line.connection;
+        let mut printed = Vec::new();
+        while let Some(packet) = line.decoder.decode(&mut line.received).unwrap() {
+            printed.push(format!("{client} <- {}", print::packet(&packet, line.version, show)));
+        }
+        self.events.extend(printed);
+        self.event(Event::Drained { connection, bytes: bytes.len() });
+    }
+
+    fn read(&mut self, client: &str) {
+        let line = self.line(client);
+        line.stalled = false;
+        let held = std::mem::take(&mut line.held);
+        let received = std::mem::take(&mut line.received);
+        assert_eq!(held, received.len(), "a stalled transport holds whole packets");
+        self.write(client, &received);
+    }
+
+    fn drop_line(&mut self, client: &str) {
+        let connection = self.line(client).connection;
+        self.lines.remove(client);
+        self.event(Event::Closed { connection });
+    }
+
+    fn restart(&mut self, power: bool) {
+        self.engine = None;
+        self.commit = None;
+        self.lines.clear();
+        if power {
+            self.disk.crash(0);
+            self.states.crash(0);
+        } else {
+            self.disk.kill();
+        }
+        self.start();
+    }
+
+    fn wait(&mut self, micros: u64) {
+        let end = self.now + micros;
+        loop {
+            let timeout = self.engine().poll_timeout().map(Timestamp::as_micros);
+            match timeout.filter(|at| *at <= end) {
+                Some(at) => self.now = self.now.max(at),
+                None => break,
+            }
+            self.event(Event::Tick);
+        }
+        self.now = end;
+        self.event(Event::Tick);
+    }
+}
+
+fn add_line(text: &mut Option<String>, line: &str) {
+    let text = text.get_or_insert_default();
+    text.push_str(line);
+    text.push('\n');
+}
+
+fn micros(time: &str) -> u64 {
+    match time.strip_suffix("ms") {
+        Some(millis) => millis.parse::<u64>().unwrap() * 1_000,
+        None => time.strip_suffix('s').unwrap().parse::<u64>().unwrap() * 1_000_000,
+    }
+}
