@@ -90,9 +90,6 @@ impl Broker {
         if walk == Walk::CaughtUp {
             return;
         }
-        if walk != Walk::More {
-            behind.let_go_of_batches();
-        }
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.mode = Mode::Behind(behind);
         }
@@ -158,7 +155,6 @@ impl Broker {
         match self.store.read(behind.scanned, routed, CHUNK_BYTES, &matcher) {
             Read::Records { records, next } => {
                 behind.chunk = VecDeque::from(records);
-                behind.shares_batches = true;
                 behind.scanned = next;
                 Walk::More
             }

@@ -83,7 +83,6 @@ impl Broker {
         // A result that does not move on has nothing more to give.
         let next = if result.next > behind.scanned { result.next } else { routed };
         behind.chunk = VecDeque::from(result.records);
-        behind.shares_batches = true;
         behind.scanned = next;
         self.queue_turn(client);
     }

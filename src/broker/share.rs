@@ -74,21 +74,9 @@ struct GroupBehind {
     scanned: Offset,
     fetch: Option<u64>,
     single: Option<(Offset, Option<StoredRecord>)>,
-    /// Whether the chunk's records share the memory of whole batches.
-    shares_batches: bool,
 }
 
 impl GroupBehind {
-    /// Copies what is held for longer, so that it does not keep whole batches in memory.
-    fn let_go_of_batches(&mut self) {
-        if std::mem::take(&mut self.shares_batches) {
-            self.chunk.iter_mut().for_each(StoredRecord::detach);
-        }
-        if let Some((_, Some(record))) = &mut self.single {
-            record.detach();
-        }
-    }
-
     fn at(next: Offset) -> GroupMode {
         GroupMode::Behind(Box::new(Self {
             next,
@@ -96,7 +84,6 @@ impl GroupBehind {
             scanned: next,
             fetch: None,
             single: None,
-            shares_batches: false,
         }))
     }
 }
@@ -352,9 +339,6 @@ impl Broker {
         if walk == Walk::CaughtUp {
             return;
         }
-        if walk != Walk::More {
-            behind.let_go_of_batches();
-        }
         if let Some(group) = self.groups.get_mut(index) {
             group.mode = GroupMode::Behind(behind);
         }
@@ -468,7 +452,6 @@ impl Broker {
         match self.store.read(behind.scanned, routed, CHUNK_BYTES, &matcher) {
             Read::Records { records, next } => {
                 behind.chunk = VecDeque::from(records);
-                behind.shares_batches = true;
                 behind.scanned = next;
                 Walk::More
             }
@@ -552,7 +535,6 @@ impl Broker {
         let Some(behind) = self.group_that_awaits(index, key, ticket) else { return };
         let next = if result.next > behind.scanned { result.next } else { routed };
         behind.chunk = VecDeque::from(result.records);
-        behind.shares_batches = true;
         behind.scanned = next;
         self.queue_group_turn(index);
     }

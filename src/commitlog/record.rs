@@ -55,11 +55,6 @@ impl StoredRecord {
         self.bytes.slice(self.key_len..)
     }
 
-    /// Copies the record's bytes, so that it no longer keeps its batch in memory.
-    pub fn detach(&mut self) {
-        self.bytes = Bytes::copy_from_slice(&self.bytes);
-    }
-
     /// The bytes of key and value together.
     pub fn size_bytes(&self) -> usize {
         self.bytes.len()
