@@ -67,6 +67,7 @@ async fn work(
                     client.try_subscribe(FILTER, QoS::AtLeastOnce)?;
                 }
             }
+            Ok(Event::Incoming(Packet::SubAck(_))) => println!("subscribed to {FILTER}"),
             Ok(Event::Incoming(Packet::Publish(publish))) => {
                 handle(&publish);
                 client.try_ack(&publish)?;

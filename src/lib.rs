@@ -4,6 +4,7 @@
 //!
 //! | layer | folder | what it is |
 //! |---|---|---|
+//! | 0 | [`mutant`] | bugs put in on purpose, for the simulation to catch; not in the program without the feature |
 //! | 1 | [`mqtt`] | bytes to packets and back, both versions in one [`mqtt::Packet`] |
 //! | 1 | [`commitlog`] | the append-only segmented log of keyed, opaque records |
 //! | 2 | [`access`] | who may connect, publish and subscribe |
@@ -20,6 +21,7 @@ pub mod collections;
 pub mod commitlog;
 pub mod config;
 pub mod mqtt;
+pub mod mutant;
 pub mod server;
 pub mod session;
 pub mod store;

@@ -13,6 +13,7 @@ use crate::mqtt::Ack;
 use crate::mqtt::Packet;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Violation;
+use crate::mutant::Mutant;
 use crate::session::Acknowledged;
 use crate::session::Unexpected;
 use crate::store::Row;
@@ -32,6 +33,9 @@ impl Broker {
         match known.outbound.handle_pubrec(ack.packet_id, refused) {
             Ok(_) if !refused => {
                 // PUBREL leaves when the row that remembers this PUBREC is durable, so that the message is never sent again [MQTT-4.3.3-6].
+                if Mutant::PubrelBeforeDurablePubrec.is_active() {
+                    return self.send(slot, &Packet::Pubrel(Ack::new(ack.packet_id)));
+                }
                 known.to_release.push(ack.packet_id);
                 self.progress_is_due(client);
             }

@@ -13,8 +13,6 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::broker::Awaited;
 use crate::broker::Broker;
 use crate::broker::Routing;
@@ -24,6 +22,9 @@ use crate::broker::client::Behind;
 use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Mode;
+use crate::broker::coverage::FilterSet;
+use crate::broker::coverage::grants_at;
+use crate::broker::coverage::subscription_ids;
 use crate::broker::deliver::Delivery;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
@@ -34,25 +35,16 @@ use crate::broker::stats::Dropped;
 use crate::commitlog::KeyMatcher;
 use crate::commitlog::Offset;
 use crate::commitlog::Read;
-use crate::commitlog::ReadResult;
-use crate::commitlog::StorageError;
 use crate::commitlog::StoredRecord;
 use crate::mqtt::Ack;
 use crate::mqtt::Packet;
 use crate::mqtt::QoS;
-use crate::mqtt::ReasonCode;
-use crate::mqtt::SubscriptionId;
-use crate::mqtt::SubscriptionIds;
-use crate::mqtt::TopicFilter;
+use crate::mutant::Mutant;
 use crate::session::Effective;
-use crate::session::Grant;
-use crate::session::Grants;
 use crate::session::Step;
 use crate::session::packet_id_of;
 use crate::store::AssignedRow;
 use crate::store::MessageView;
-use crate::store::SessionState;
-use crate::store::Span;
 
 /// How many entries of its stream a client gets per turn.
 const STEPS_PER_TURN: usize = 256;
@@ -98,9 +90,6 @@ impl Broker {
         if walk == Walk::CaughtUp {
             return;
         }
-        if walk != Walk::More {
-            behind.let_go_of_batches();
-        }
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.mode = Mode::Behind(behind);
         }
@@ -121,6 +110,9 @@ impl Broker {
         let frontier = behind.chunk.front().map_or(behind.next, |record| record.offset);
         let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
         let run = known.runs.front().map(|run| run.place).filter(|place| *place <= frontier);
+        let late = Mutant::RetainedOutOfOrder.is_active()
+            && !(behind.chunk.is_empty() && behind.scanned >= self.routed);
+        let run = run.filter(|_| !late);
         let assigned = self.next_assigned(known).filter(|(place, _)| *place <= frontier);
         match (assigned, run) {
             (Some(key), None) => self.step_assigned(client, behind, key),
@@ -163,7 +155,6 @@ impl Broker {
         match self.store.read(behind.scanned, routed, CHUNK_BYTES, &matcher) {
             Read::Records { records, next } => {
                 behind.chunk = VecDeque::from(records);
-                behind.shares_batches = true;
                 behind.scanned = next;
                 Walk::More
             }
@@ -506,93 +497,6 @@ impl Broker {
             .and_then(|known| self.store.state().session(&known.id));
         Arc::new(FilterSet::of(session))
     }
-
-    /// An answer from the disk.
-    pub(super) fn handle_fetched(&mut self, ticket: u64, result: Result<ReadResult, StorageError>) {
-        let Some(awaited) = self.tickets.remove(&ticket) else { return };
-        let result = match result {
-            Ok(result) => result,
-            Err(error) => {
-                tracing::error!(%error, "a read failed");
-                return self.read_failed(awaited);
-            }
-        };
-        for damage in &result.damage {
-            tracing::error!(%damage, "the log is damaged; what can be read is served");
-        }
-        match awaited {
-            Awaited::ClientChunk(client) => self.chunk_fetched(client, ticket, result),
-            Awaited::ClientRecord(client, offset) => {
-                self.record_fetched(client, ticket, offset, result)
-            }
-            Awaited::GroupChunk(group, key) => {
-                self.group_chunk_fetched(group, &key, ticket, result)
-            }
-            Awaited::GroupRecord(group, key, offset) => {
-                self.group_record_fetched(group, &key, ticket, offset, result)
-            }
-            Awaited::Retention => self.retention_fetched(&result),
-            Awaited::Carry => self.carry_fetched(&result),
-            Awaited::Password(_) => {}
-        }
-    }
-
-    fn behind_that_awaits(&mut self, client: ClientRef, ticket: u64) -> Option<&mut Behind> {
-        let known =
-            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)?;
-        match &mut known.mode {
-            Mode::Behind(behind) if behind.fetch == Some(ticket) => {
-                behind.fetch = None;
-                Some(behind)
-            }
-            Mode::Behind(_) | Mode::Live => None,
-        }
-    }
-
-    /// The disk can't read: who waits for it is told, and stands where it stood.
-    fn read_failed(&mut self, awaited: Awaited) {
-        match awaited {
-            Awaited::ClientChunk(client) | Awaited::ClientRecord(client, _) => {
-                let known = self.clients.get(client.index());
-                let known = known.filter(|known| known.epoch == client.epoch);
-                if let Some(slot) = known.map(|known| known.connection) {
-                    self.disconnect(
-                        slot,
-                        ReasonCode::UnspecifiedError,
-                        Some("the log can't be read"),
-                    );
-                }
-            }
-            Awaited::GroupChunk(group, key) | Awaited::GroupRecord(group, key, _) => {
-                self.group_read_failed(group, &key);
-            }
-            Awaited::Retention | Awaited::Carry => self.retention_read_failed(),
-            Awaited::Password(_) => {}
-        }
-    }
-
-    fn chunk_fetched(&mut self, client: ClientRef, ticket: u64, result: ReadResult) {
-        let routed = self.routed;
-        let Some(behind) = self.behind_that_awaits(client, ticket) else { return };
-        // A result that does not move on has nothing more to give.
-        let next = if result.next > behind.scanned { result.next } else { routed };
-        behind.chunk = VecDeque::from(result.records);
-        behind.shares_batches = true;
-        behind.scanned = next;
-        self.queue_turn(client);
-    }
-
-    fn record_fetched(
-        &mut self,
-        client: ClientRef,
-        ticket: u64,
-        offset: Offset,
-        result: ReadResult,
-    ) {
-        let Some(behind) = self.behind_that_awaits(client, ticket) else { return };
-        behind.single = Some((offset, result.records.into_iter().next()));
-        self.queue_turn(client);
-    }
 }
 
 /// Where a record is.
@@ -606,67 +510,4 @@ pub(super) enum Located {
     Gone,
     /// The disk was asked.
     Awaited,
-}
-
-/// What a span grants.
-pub(super) fn grant_of(span: &Span) -> Grant {
-    Grant {
-        qos: span.qos,
-        no_local: span.no_local,
-        retain_as_published: span.retain_as_published,
-        subscription_id: span.subscription_id.and_then(SubscriptionId::new),
-    }
-}
-
-/// The identifiers of a row.
-pub(super) fn subscription_ids(numbers: &[u32]) -> SubscriptionIds {
-    numbers.iter().filter_map(|number| SubscriptionId::new(*number)).collect()
-}
-
-/// The subscriptions of a session that covered `topic` at `offset`.
-pub(super) fn grants_at(session: &SessionState, topic: &str, offset: Offset) -> Grants {
-    let covers =
-        |span: &&Span| span.from <= offset && span.until.is_none_or(|until| offset < until);
-    let rows = session
-        .subscriptions
-        .iter()
-        .filter(|(filter, _)| !is_shared(filter) && TopicFilter::text_matches(filter, topic));
-    rows.flat_map(|(_, row)| row.spans.iter().filter(covers)).map(grant_of).collect()
-}
-
-/// Whether a subscription's text is that of a shared one.
-pub(super) fn is_shared(filter: &str) -> bool {
-    filter.starts_with("$share/")
-}
-
-/// Several filters as one question.
-#[derive(Debug)]
-pub(super) struct FilterSet {
-    filters: SmallVec<[Box<str>; 2]>,
-}
-
-impl FilterSet {
-    /// All filters of a session's own subscriptions, closed spans included.
-    pub(super) fn of(session: Option<&SessionState>) -> Self {
-        let filters = session.into_iter().flat_map(|session| session.subscriptions.keys());
-        Self {
-            filters: filters
-                .filter(|filter| !is_shared(filter))
-                .map(|filter| Box::from(&**filter))
-                .collect(),
-        }
-    }
-
-    /// One filter.
-    pub(super) fn one(filter: &str) -> Self {
-        Self { filters: std::iter::once(Box::from(filter)).collect() }
-    }
-}
-
-impl KeyMatcher for FilterSet {
-    fn matches(&self, key: &[u8]) -> bool {
-        std::str::from_utf8(key).is_ok_and(|topic| {
-            self.filters.iter().any(|filter| TopicFilter::text_matches(filter, topic))
-        })
-    }
 }

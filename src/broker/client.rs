@@ -157,8 +157,6 @@ pub(super) struct Behind {
     pub(super) qos0_from: Offset,
     /// What was read and had no turn yet.
     pub(super) chunk: VecDeque<StoredRecord>,
-    /// Whether the chunk's records share the memory of whole batches.
-    pub(super) shares_batches: bool,
     /// Everything below was read.
     pub(super) scanned: Offset,
     /// What is awaited from the disk.
@@ -182,22 +180,11 @@ impl Behind {
             next,
             qos0_from,
             chunk: VecDeque::new(),
-            shares_batches: false,
             scanned: next,
             fetch: None,
             single: None,
             matcher: None,
         })
-    }
-
-    /// Copies what is held for longer, so that it does not keep whole batches in memory.
-    pub(super) fn let_go_of_batches(&mut self) {
-        if std::mem::take(&mut self.shares_batches) {
-            self.chunk.iter_mut().for_each(StoredRecord::detach);
-        }
-        if let Some((_, Some(record))) = &mut self.single {
-            record.detach();
-        }
     }
 }
 

@@ -21,10 +21,10 @@ impl Broker {
         match &connection.phase {
             Phase::New => self.violated_before_connect(slot, violation),
             Phase::Connecting(_) => {
-                self.refuse_connect(slot, violation.reason_code(), Some(violation.text()))
+                self.refuse_connect(slot, violation.reason_code(), Some(violation.text()));
             }
             Phase::Connected(_) => {
-                self.disconnect(slot, violation.reason_code(), Some(violation.text()))
+                self.disconnect(slot, violation.reason_code(), Some(violation.text()));
             }
             Phase::Closing => {}
         }

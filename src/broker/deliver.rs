@@ -16,6 +16,7 @@ use crate::mqtt::PacketId;
 use crate::mqtt::PublishHeader;
 use crate::mqtt::QoS;
 use crate::mqtt::SubscriptionId;
+use crate::mutant::Mutant;
 use crate::session::Naming;
 use crate::session::Step;
 use crate::session::packet_id_of;
@@ -93,6 +94,7 @@ impl Delivery<'_> {
         let Some(connection) = self.connections.get_mut(client.connection) else {
             return Sent::NotNow;
         };
+        let dup = dup && !Mutant::DupNotSet.is_active();
         let packet_id = (terms.qos > QoS::AtMostOnce).then(|| packet_id_of(number));
         if encode(connection, message, terms, packet_id, dup, self.now) {
             if terms.qos > QoS::AtMostOnce {

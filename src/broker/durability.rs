@@ -184,7 +184,7 @@ impl Broker {
                 Routing::Message(route) => self.route_message(unrouted.offset, &route),
                 Routing::Qos0(_) => {}
                 Routing::Assigned(client, counter) => {
-                    self.route_assigned(client, (unrouted.offset, counter))
+                    self.route_assigned(client, (unrouted.offset, counter));
                 }
             }
         }
@@ -228,7 +228,9 @@ impl Broker {
             }
         }
         self.queue_fallen(fallen);
-        low.into_iter().for_each(|client| self.progress_is_due(client));
+        for client in low {
+            self.progress_is_due(client);
+        }
     }
 
     /// Hands a message published at QoS 0 to all that are live, at once. `offset` is `None` if it is not logged.

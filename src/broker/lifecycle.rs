@@ -11,8 +11,6 @@ use crate::access::Grants;
 use crate::access::Identity;
 use crate::broker::Broker;
 use crate::broker::Timer;
-use crate::broker::catch_up::grant_of;
-use crate::broker::catch_up::is_shared;
 use crate::broker::client::Behind;
 use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
@@ -22,6 +20,8 @@ use crate::broker::client::Reserved;
 use crate::broker::client::Resumed;
 use crate::broker::connection::Connected;
 use crate::broker::connection::Phase;
+use crate::broker::coverage::grant_of;
+use crate::broker::coverage::is_shared;
 use crate::broker::event::Output;
 use crate::broker::retained::runs_left;
 use crate::commitlog::Offset;
@@ -35,6 +35,7 @@ use crate::mqtt::ReasonCode;
 use crate::mqtt::SubscriptionFilter;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
+use crate::mutant::Mutant;
 use crate::session::Grant;
 use crate::session::Inbound;
 use crate::session::InboundAliases;
@@ -228,7 +229,8 @@ impl Broker {
         authentication_data: Option<Bytes>,
     ) -> Connack {
         let mut connack = Connack::new(ReasonCode::Success);
-        connack.session_present = session_present;
+        connack.session_present =
+            session_present || (Mutant::SessionPresentLied.is_active() && !connect.clean_start);
         limits.announce(connect, &self.options.session, &mut connack);
         if limits.version.is_v5() {
             connack.authentication_method.clone_from(&connect.authentication_method);
@@ -275,7 +277,8 @@ impl Broker {
             }
             connected.limits.session_expiry = expiry.min(self.options.session.session_expiry_max);
         }
-        let with_will = disconnect.reason_code != ReasonCode::Success;
+        let with_will = disconnect.reason_code != ReasonCode::Success
+            || Mutant::WillAfterDisconnect.is_active();
         self.detach(client, with_will);
         self.close(slot);
     }
@@ -295,6 +298,11 @@ impl Broker {
             .get(slot)
             .and_then(|connection| connection.connected())
             .map_or(0, |connected| connected.limits.session_expiry);
+        if Mutant::InFlightForgottenOnCut.is_active()
+            && let Some(known) = self.clients.get_mut(client.index())
+        {
+            known.outbound = Outbound::new(known.outbound.next_number(), 1);
+        }
         self.put_progress(client, false);
         if expiry == 0 {
             self.forget_acknowledged(client, &client_id);
@@ -315,9 +323,9 @@ impl Broker {
         }
         self.leave_session(&client_id, expiry);
         if with_will {
-            self.will_of_lost(&client_id, expiry)
+            self.will_of_lost(&client_id, expiry);
         } else {
-            self.cancel_will(&client_id)
+            self.cancel_will(&client_id);
         }
         if expiry == 0 {
             self.end_session(&client_id);

@@ -1,6 +1,7 @@
 //! A message on its way to somebody, wherever its bytes are.
 
 use crate::mqtt::QoS;
+use crate::mutant::Mutant;
 use crate::store::MessageView;
 use crate::time::Timestamp;
 
@@ -38,6 +39,7 @@ impl Message<'_> {
     /// Whether its Message Expiry Interval has passed.
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|deadline| deadline <= now)
+            && !Mutant::ExpiryIgnored.is_active()
     }
 
     /// What is left of its Message Expiry Interval in whole seconds, at least 1 [MQTT-3.3.2-6].

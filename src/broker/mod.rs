@@ -23,9 +23,11 @@ mod client;
 mod close;
 mod connect;
 mod connection;
+mod coverage;
 mod deliver;
 mod durability;
 pub mod event;
+mod fetched;
 mod lifecycle;
 mod message;
 mod options;
@@ -192,7 +194,7 @@ enum Awaited {
 const TURNS_PER_EVENT: usize = 32;
 
 /// How long a timer may stay without being looked at.
-const TIMER_REACH: Duration = Duration::from_secs(60);
+const TIMER_REACH: Duration = Duration::from_mins(1);
 
 impl Broker {
     /// Takes an event. Afterwards take every [`Output`] with [`Broker::poll_output`].
@@ -211,7 +213,7 @@ impl Broker {
             Event::Checkpointed(result) => self.handle_checkpointed(result),
             Event::Truncated(result) => self.handle_truncated(result),
             Event::AccessRead { passwords, acl } => {
-                self.handle_access_read(passwords.as_deref(), acl.as_deref())
+                self.handle_access_read(passwords.as_deref(), acl.as_deref());
             }
             Event::Tick => {}
             Event::Stop => self.handle_stop(),

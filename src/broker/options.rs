@@ -59,7 +59,7 @@ impl Default for Options {
             check_payload_format: false,
             sys_interval: Duration::from_secs(10),
             checkpoint_interval: Duration::from_secs(1),
-            retention_interval: Duration::from_secs(60),
+            retention_interval: Duration::from_mins(1),
             server_reference: None,
         }
     }

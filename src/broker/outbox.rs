@@ -161,6 +161,17 @@ fn finishes(packet: &Packet) -> bool {
     match packet {
         Packet::Puback(_) | Packet::Pubcomp(_) => true,
         Packet::Pubrec(ack) => ack.reason_code.is_error(),
-        _ => false,
+        Packet::Connect(_)
+        | Packet::Connack(_)
+        | Packet::Publish(_)
+        | Packet::Pubrel(_)
+        | Packet::Subscribe(_)
+        | Packet::Suback(_)
+        | Packet::Unsubscribe(_)
+        | Packet::Unsuback(_)
+        | Packet::Pingreq
+        | Packet::Pingresp
+        | Packet::Disconnect(_)
+        | Packet::Auth(_) => false,
     }
 }

@@ -15,6 +15,7 @@ use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
+use crate::mutant::Mutant;
 use crate::store::NewMessage;
 use crate::store::Row;
 
@@ -46,6 +47,7 @@ impl Broker {
         if let Some(packet_id) = publish.packet_id
             && publish.qos == QoS::ExactlyOnce
             && self.is_unreleased(&client_id, packet_id)
+            && !Mutant::Qos2DedupForgotten.is_active()
         {
             return self.acknowledge_again(slot, packet_id);
         }

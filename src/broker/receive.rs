@@ -15,6 +15,7 @@ use crate::mqtt::Decoder;
 use crate::mqtt::Incoming;
 use crate::mqtt::Packet;
 use crate::mqtt::Violation;
+use crate::mutant::Mutant;
 
 impl Broker {
     pub(super) fn handle_opened(&mut self, id: ConnectionId, origin: Origin) {
@@ -126,23 +127,23 @@ impl Broker {
     fn handle_incoming(&mut self, slot: usize, incoming: Incoming<'_>) {
         match (self.connections.get(slot).map(|connection| &connection.phase), incoming) {
             (Some(Phase::Connected(_)), Incoming::Publish(publish)) => {
-                self.handle_publish(slot, &publish)
+                self.handle_publish(slot, &publish);
             }
             (Some(Phase::Connected(_)), Incoming::Packet(packet)) => {
-                self.handle_packet(slot, packet)
+                self.handle_packet(slot, packet);
             }
             (Some(Phase::New), Incoming::Packet(Packet::Connect(connect))) => {
-                self.handle_connect(slot, *connect)
+                self.handle_connect(slot, *connect);
             }
             (Some(Phase::New), _) => self.violated(slot, Violation::ConnectMissing),
             (Some(Phase::Connecting(_)), Incoming::Packet(Packet::Auth(auth))) => {
-                self.handle_connect_auth(slot, &auth)
+                self.handle_connect_auth(slot, &auth);
             }
             (Some(Phase::Connecting(_)), Incoming::Packet(Packet::Disconnect(_))) => {
-                self.drop_connection(slot)
+                self.drop_connection(slot);
             }
             (Some(Phase::Connecting(_)), _) => {
-                self.violated(slot, Violation::PacketDuringAuthentication)
+                self.violated(slot, Violation::PacketDuringAuthentication);
             }
             (Some(Phase::Closing) | None, _) => {}
         }
@@ -155,14 +156,14 @@ impl Broker {
             Packet::Pubrec(ack) => self.handle_pubrec(slot, &ack),
             Packet::Pubrel(ack) => self.handle_pubrel(slot, &ack),
             Packet::Pubcomp(ack) => self.handle_pubcomp(slot, &ack),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(slot, *subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(slot, *unsubscribe),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(slot, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(slot, &unsubscribe),
             Packet::Pingreq => self.send(slot, &Packet::Pingresp),
             Packet::Disconnect(disconnect) => self.handle_disconnect(slot, &disconnect),
             Packet::Auth(auth) => self.handle_auth(slot, &auth),
             Packet::Connect(_) => self.violated(slot, Violation::ConnectTwice),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
-                self.violated_by_role(slot, &packet)
+                self.violated_by_role(slot, &packet);
             }
         }
     }
@@ -184,6 +185,7 @@ impl Broker {
     /// Sends a packet once everything below `after` is durable: the packet promises it.
     pub(super) fn send_after(&mut self, slot: usize, after: Offset, packet: Packet) {
         let released = self.released();
+        let after = if Mutant::AckBeforeSync.is_active() { Offset::ZERO } else { after };
         let Some(connection) = self.connections.get_mut(slot) else { return };
         self.stats.packets_sent += 1;
         connection.outbox.push_after(after, packet);

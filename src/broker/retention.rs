@@ -14,9 +14,9 @@ use std::time::Duration;
 use crate::broker::Awaited;
 use crate::broker::Broker;
 use crate::broker::Timer;
-use crate::broker::catch_up::FilterSet;
-use crate::broker::catch_up::grants_at;
 use crate::broker::client::ClientRef;
+use crate::broker::coverage::FilterSet;
+use crate::broker::coverage::grants_at;
 use crate::broker::event::Output;
 use crate::broker::message::Message;
 use crate::broker::stats::Dropped;
@@ -167,7 +167,7 @@ impl Broker {
             let matcher = self.matcher_for(&count.mover);
             match self.store.read(count.next, new_start, CHUNK_BYTES, &matcher) {
                 Read::Records { records, next } => {
-                    counting = Some(self.count(count, &records, next))
+                    counting = Some(self.count(count, &records, next));
                 }
                 Read::Cold(request) => {
                     let ticket = self.ticket(Awaited::Retention);
@@ -233,7 +233,11 @@ impl Broker {
                 let counting = self.count(counting, &result.records, next);
                 self.move_positions(new_start, left, Some(counting));
             }
-            other => self.retention = other,
+            other @ (RetentionState::Idle
+            | RetentionState::Moving { .. }
+            | RetentionState::Carrying { .. }
+            | RetentionState::Fetching { .. }
+            | RetentionState::Truncating) => self.retention = other,
         }
     }
 
@@ -244,7 +248,10 @@ impl Broker {
                 RetentionState::Moving { new_start, left, counting: Some(counting) }
             }
             RetentionState::Fetching { new_start } => RetentionState::Carrying { new_start },
-            other => other,
+            other @ (RetentionState::Idle
+            | RetentionState::Moving { .. }
+            | RetentionState::Carrying { .. }
+            | RetentionState::Truncating) => other,
         };
     }
 

@@ -24,7 +24,9 @@ impl Broker {
                 tracing::info!("passwords and rules were read again");
                 let clients: Vec<ClientRef> =
                     self.clients.iter().filter_map(|(slot, _)| self.client_ref(slot)).collect();
-                clients.into_iter().for_each(|client| self.apply_rules(client));
+                for client in clients {
+                    self.apply_rules(client);
+                }
             }
             Err(error) => tracing::error!(%error, "passwords and rules stay as they were"),
         }

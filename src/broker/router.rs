@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::broker::client::ClientRef;
 use crate::collections::Map;
+use crate::mutant::Mutant;
 use crate::session::Grant;
 use crate::session::Grants;
 
@@ -299,7 +300,11 @@ impl Found {
         let mut targets: Vec<Target> = Vec::new();
         for (client, grant) in self.clients {
             match targets.last_mut() {
-                Some(target) if target.client == client => target.grants.push(grant),
+                Some(target)
+                    if target.client == client && !Mutant::OverlappingTwice.is_active() =>
+                {
+                    target.grants.push(grant);
+                }
                 _ => targets.push(Target { client, grants: Grants::from(grant) }),
             }
         }

@@ -13,11 +13,11 @@ use crate::broker::Broker;
 use crate::broker::Routing;
 use crate::broker::Turn;
 use crate::broker::Unrouted;
-use crate::broker::catch_up::FilterSet;
 use crate::broker::catch_up::Walk;
-use crate::broker::catch_up::subscription_ids;
 use crate::broker::client::AssignedKey;
 use crate::broker::client::ClientRef;
+use crate::broker::coverage::FilterSet;
+use crate::broker::coverage::subscription_ids;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
 use crate::broker::event::Output;
@@ -34,6 +34,7 @@ use crate::mqtt::ClientId;
 use crate::mqtt::QoS;
 use crate::mqtt::SubscriptionId;
 use crate::mqtt::SubscriptionIds;
+use crate::mutant::Mutant;
 use crate::session::Grant;
 use crate::store::AssignedRow;
 use crate::store::GroupKey;
@@ -73,21 +74,9 @@ struct GroupBehind {
     scanned: Offset,
     fetch: Option<u64>,
     single: Option<(Offset, Option<StoredRecord>)>,
-    /// Whether the chunk's records share the memory of whole batches.
-    shares_batches: bool,
 }
 
 impl GroupBehind {
-    /// Copies what is held for longer, so that it does not keep whole batches in memory.
-    fn let_go_of_batches(&mut self) {
-        if std::mem::take(&mut self.shares_batches) {
-            self.chunk.iter_mut().for_each(StoredRecord::detach);
-        }
-        if let Some((_, Some(record))) = &mut self.single {
-            record.detach();
-        }
-    }
-
     fn at(next: Offset) -> GroupMode {
         GroupMode::Behind(Box::new(Self {
             next,
@@ -95,7 +84,6 @@ impl GroupBehind {
             scanned: next,
             fetch: None,
             single: None,
-            shares_batches: false,
         }))
     }
 }
@@ -200,7 +188,14 @@ impl Broker {
                 continue;
             }
             match self.choose_member(*index) {
-                Some((client, grant)) => self.assign_to(*index, client, grant, offset, message),
+                Some((client, grant)) => {
+                    self.assign_to(*index, client, grant, offset, message);
+                    if Mutant::SharedToTwo.is_active()
+                        && let Some((client, grant)) = self.choose_member(*index)
+                    {
+                        self.assign_to(*index, client, grant, offset, message);
+                    }
+                }
                 None => {
                     if let Some(group) = self.groups.get_mut(*index) {
                         group.mode = GroupBehind::at(offset);
@@ -344,9 +339,6 @@ impl Broker {
         if walk == Walk::CaughtUp {
             return;
         }
-        if walk != Walk::More {
-            behind.let_go_of_batches();
-        }
         if let Some(group) = self.groups.get_mut(index) {
             group.mode = GroupMode::Behind(behind);
         }
@@ -398,15 +390,12 @@ impl Broker {
         let Some(message) = view.as_ref().map(Message::from) else {
             return self.forget_returned(key, offset);
         };
-        match self.choose_member(index) {
-            Some((client, grant)) => {
-                self.assign_to(index, client, grant, offset, &message);
-                Walk::More
-            }
-            None => {
-                behind.single = Some((offset, Some(record)));
-                Walk::WaitClient
-            }
+        if let Some((client, grant)) = self.choose_member(index) {
+            self.assign_to(index, client, grant, offset, &message);
+            Walk::More
+        } else {
+            behind.single = Some((offset, Some(record)));
+            Walk::WaitClient
         }
     }
 
@@ -463,7 +452,6 @@ impl Broker {
         match self.store.read(behind.scanned, routed, CHUNK_BYTES, &matcher) {
             Read::Records { records, next } => {
                 behind.chunk = VecDeque::from(records);
-                behind.shares_batches = true;
                 behind.scanned = next;
                 Walk::More
             }
@@ -547,7 +535,6 @@ impl Broker {
         let Some(behind) = self.group_that_awaits(index, key, ticket) else { return };
         let next = if result.next > behind.scanned { result.next } else { routed };
         behind.chunk = VecDeque::from(result.records);
-        behind.shares_batches = true;
         behind.scanned = next;
         self.queue_group_turn(index);
     }

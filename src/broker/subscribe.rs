@@ -4,11 +4,11 @@
 
 use crate::access::Action;
 use crate::broker::Broker;
-use crate::broker::catch_up::grant_of;
-use crate::broker::catch_up::is_shared;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Reserved;
 use crate::broker::client::Run;
+use crate::broker::coverage::grant_of;
+use crate::broker::coverage::is_shared;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
 use crate::mqtt::Packet;
@@ -23,6 +23,7 @@ use crate::mqtt::SubscriptionId;
 use crate::mqtt::Text;
 use crate::mqtt::Unsuback;
 use crate::mqtt::Unsubscribe;
+use crate::mutant::Mutant;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::Row;
@@ -37,7 +38,7 @@ const SPANS_MAX: usize = 64;
 const FILTERS_COMPARED_MAX: usize = 1_024;
 
 impl Broker {
-    pub(super) fn handle_subscribe(&mut self, slot: usize, subscribe: Subscribe) {
+    pub(super) fn handle_subscribe(&mut self, slot: usize, subscribe: &Subscribe) {
         let Some(client) = self.client_at(slot) else { return };
         let Some(client_id) = self.client_id_of(slot) else { return };
         let mut after = Offset::ZERO;
@@ -126,19 +127,16 @@ impl Broker {
         self.subscription_changed(client);
         // The row lets go of spans that the session's progress has passed.
         self.progress_lags(client);
-        match wanted.filter.share() {
-            Some(share) => {
-                let key = GroupKey {
-                    share: Text::from(share.clone()),
-                    filter: Text::from(wanted.filter.filter().clone()),
-                };
-                self.enter_group(client, &key, &span);
-            }
-            None => {
-                self.router.subscribe(&text, client, grant_of(&span));
-                if span.retained_run {
-                    self.begin_run(client, Run { place: from, filter: text, after: None });
-                }
+        if let Some(share) = wanted.filter.share() {
+            let key = GroupKey {
+                share: Text::from(share.clone()),
+                filter: Text::from(wanted.filter.filter().clone()),
+            };
+            self.enter_group(client, &key, &span);
+        } else {
+            self.router.subscribe(&text, client, grant_of(&span));
+            if span.retained_run {
+                self.begin_run(client, Run { place: from, filter: text, after: None });
             }
         }
         let last = self.store.next_offset();
@@ -212,7 +210,7 @@ impl Broker {
         }
     }
 
-    pub(super) fn handle_unsubscribe(&mut self, slot: usize, unsubscribe: Unsubscribe) {
+    pub(super) fn handle_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe) {
         let Some(client) = self.client_at(slot) else { return };
         let Some(client_id) = self.client_id_of(slot) else { return };
         let mut after = Offset::ZERO;
@@ -243,6 +241,9 @@ impl Broker {
         let text = filter.text();
         let mut row = self.subscription_row(client_id, text);
         row.open_span()?;
+        if Mutant::UnsubscribeIgnored.is_active() {
+            return Some(Offset::ZERO);
+        }
         let until = self.store.next_offset();
         close_span(&mut row, until);
         // A shared subscription is no part of the session's own stream, so nothing of it is kept.
@@ -251,25 +252,22 @@ impl Broker {
             self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), row));
         self.subscription_changed(client);
         self.progress_lags(client);
-        match filter.share() {
-            Some(share) => {
-                let key = GroupKey {
-                    share: Text::from(share.clone()),
-                    filter: Text::from(filter.filter().clone()),
-                };
-                if let Some(index) = self.group_indexes.get(&key).copied() {
-                    self.part_group(index, client);
-                    if let Some(known) = self.clients.get_mut(client.index()) {
-                        known.groups.retain(|group| *group != index);
-                    }
-                }
-                self.leave_group(&key, client_id);
-            }
-            None => {
-                self.router.unsubscribe(text, client);
+        if let Some(share) = filter.share() {
+            let key = GroupKey {
+                share: Text::from(share.clone()),
+                filter: Text::from(filter.filter().clone()),
+            };
+            if let Some(index) = self.group_indexes.get(&key).copied() {
+                self.part_group(index, client);
                 if let Some(known) = self.clients.get_mut(client.index()) {
-                    known.runs.retain(|run| run.filter != *text);
+                    known.groups.retain(|group| *group != index);
                 }
+            }
+            self.leave_group(&key, client_id);
+        } else {
+            self.router.unsubscribe(text, client);
+            if let Some(known) = self.clients.get_mut(client.index()) {
+                known.runs.retain(|run| run.filter != *text);
             }
         }
         Some(offset)

@@ -60,9 +60,9 @@ impl Broker {
     /// Every topic and its present value.
     pub fn sys_values(&self) -> Vec<(String, String)> {
         let stats = &self.stats;
-        let state = self.store.state();
+        let kept = self.store.state();
         let connected = self.clients.len();
-        let sessions = state.session_count();
+        let sessions = kept.session_count();
         let mut values: Vec<(&str, String)> = vec![
             ("version", concat!("tidelog version ", env!("CARGO_PKG_VERSION")).to_owned()),
             ("uptime", format!("{} seconds", self.now.since(self.started).as_secs())),
@@ -85,7 +85,7 @@ impl Broker {
             ("bytes/sent", stats.bytes_sent.to_string()),
             ("subscriptions/count", self.router.len().to_string()),
             ("shared_subscriptions/count", self.groups.len().to_string()),
-            ("retained messages/count", state.retained().len().to_string()),
+            ("retained messages/count", kept.retained().len().to_string()),
         ];
         values.extend(self.log_values());
         let mut topics: Vec<(String, String)> = values
@@ -103,7 +103,7 @@ impl Broker {
 
     fn log_values(&self) -> Vec<(&'static str, String)> {
         let stats = &self.stats;
-        let average = |sum: u64| if stats.commits == 0 { 0 } else { sum / stats.commits };
+        let average = |sum: u64| sum.checked_div(stats.commits).unwrap_or(0);
         vec![
             (
                 "store/messages/count",

@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use crate::commitlog::KeyMatcher;
 use crate::commitlog::Log;
 use crate::commitlog::Offset;
@@ -67,7 +69,8 @@ impl Log {
                 break;
             }
         }
-        Read::Records { records: gathered.records, next: gathered.next }
+        let next = gathered.next;
+        Read::Records { records: gathered.into_records(), next }
     }
 
     /// The record with this offset, of whatever kind: none or one.
@@ -281,5 +284,17 @@ impl Gathered {
         self.bytes_left = self.bytes_left.saturating_sub(record.size_bytes());
         self.records.push(record);
         ControlFlow::Continue(())
+    }
+
+    /// The records in memory of their own: a reader that holds them for long, because its client is slow, does not hold the
+    /// batches that they were in.
+    pub(super) fn into_records(mut self) -> Vec<StoredRecord> {
+        let bytes = self.records.iter().map(StoredRecord::size_bytes).sum();
+        let mut own = BytesMut::with_capacity(bytes);
+        for record in &mut self.records {
+            own.extend_from_slice(&record.bytes);
+            record.bytes = own.split().freeze();
+        }
+        self.records
     }
 }

@@ -318,7 +318,8 @@ fn fetch(
             Err(what) => damage.push(broken(&name, entry, what)),
         }
     }
-    Ok(ReadResult { records: gathered.records, next: gathered.next, damage })
+    let next = gathered.next;
+    Ok(ReadResult { records: gathered.into_records(), next, damage })
 }
 
 /// How many bytes from the first of these batches on are worth reading in one go.

@@ -20,7 +20,7 @@ pub struct Record<'a> {
     pub value: &'a [u8],
 }
 
-/// A record that was read. It shares the memory of its batch: hold many for long, and copy them.
+/// A record that was read. Those of one read share memory of their own; those of a replay share that of their batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecord {
     /// Its number.
@@ -45,19 +45,14 @@ impl StoredRecord {
         self.bytes.get(self.key_len..).unwrap_or_default()
     }
 
-    /// The key, sharing the batch's memory.
+    /// The key, sharing the record's memory.
     pub fn shared_key(&self) -> Bytes {
         self.bytes.slice(..self.key_len)
     }
 
-    /// The value, sharing the batch's memory.
+    /// The value, sharing the record's memory.
     pub fn shared_value(&self) -> Bytes {
         self.bytes.slice(self.key_len..)
-    }
-
-    /// Copies the record's bytes, so that it no longer keeps its batch in memory.
-    pub fn detach(&mut self) {
-        self.bytes = Bytes::copy_from_slice(&self.bytes);
     }
 
     /// The bytes of key and value together.

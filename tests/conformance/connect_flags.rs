@@ -50,7 +50,8 @@ fn user_name_flag_and_user_name_go_together() {
     if mosquitto_differs("ignores bytes behind the end of CONNECT") {
         return;
     }
-    each_version(|broker, version| {
+    // In 3.1 the length decides, and a field that was announced may be missing.
+    each_numbered_version(|broker, version| {
         let without = Connect::new(version, "user");
         refused_with_flags(broker, &without, without.flags() | 0x80);
         let with = Connect { user_name: Some("u".into()), ..without };
@@ -64,7 +65,8 @@ fn password_flag_and_password_go_together() {
     if mosquitto_differs("ignores bytes behind the end of CONNECT") {
         return;
     }
-    each_version(|broker, version| {
+    // In 3.1 the length decides, and a field that was announced may be missing.
+    each_numbered_version(|broker, version| {
         let without = Connect { user_name: Some("u".into()), ..Connect::new(version, "password") };
         refused_with_flags(broker, &without, without.flags() | 0x40);
         let with = without.login("u", "p");

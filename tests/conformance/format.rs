@@ -125,7 +125,8 @@ fn reserved_header_flags_are_checked() {
     if mosquitto_differs("does not look at most of the reserved flags") {
         return;
     }
-    each_version(|broker, version| {
+    // 3.1 allows DUP in PUBREL, SUBSCRIBE and UNSUBSCRIBE.
+    each_numbered_version(|broker, version| {
         let subscribe = request::subscribe(version, 1, &[("a", 0)], &[]);
         let unsubscribe = request::unsubscribe(version, 1, &["a"]);
         for flags in 0..16 {

@@ -11,7 +11,6 @@
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     clippy::print_stderr,
-    clippy::doc_markdown,
     reason = "tests run a real process in real time, and a panic is how they fail"
 )]
 

@@ -374,11 +374,19 @@ fn unauthorized_publish_reaches_nobody() {
     for version in [Version::V3, Version::V4, Version::V5] {
         let mut subscriber = Client::clean(broker.address(), version, "s");
         subscriber.subscribe(&[("closed/#", 2), ("open/#", 2)]);
-        let mut publisher = Client::clean(broker.address(), version, "p");
         for qos in [1, 2] {
-            let code = publisher.publish(Publish::new("closed/a", "x").qos(qos));
-            assert_eq!(code, if version.is_v5() { 0x87 } else { 0 });
+            let mut publisher = Client::clean(broker.address(), version, "p");
+            publisher.send(&Publish::new("closed/a", "x").qos(qos).id(1).bytes(version));
+            match publisher.try_next() {
+                Some(Packet::Puback(ack) | Packet::Pubrec(ack)) => {
+                    assert_eq!(ack.code, if version.is_v5() { 0x87 } else { 0 });
+                }
+                // What older versions may do, which have no code for it.
+                None => assert!(!version.is_v5()),
+                Some(other) => panic!("{other:?}"),
+            }
         }
+        let mut publisher = Client::clean(broker.address(), version, "p");
         publisher.publish(Publish::new("open/a", "x").qos(1));
         assert_eq!(subscriber.take().topic, "open/a");
     }

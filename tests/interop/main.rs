@@ -7,7 +7,6 @@
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     clippy::print_stderr,
-    clippy::doc_markdown,
     reason = "tests run a real process in real time, and a panic is how they fail"
 )]
 
@@ -58,7 +57,7 @@ impl World {
     }
 
     fn connect(&self, client_id: &str, version: Version, transport: Transport) -> Peer {
-        Peer::connect(self.profile(client_id, version, transport))
+        Peer::connect(&self.profile(client_id, version, transport))
     }
 }
 
@@ -128,9 +127,9 @@ fn will_is_published_when_the_client_dies() {
         let mut watcher = world.connect("watcher", version, transport);
         watcher.subscribe(&topic, 1);
         let profile = world.profile("mortal", version, transport).will(&topic, "gone");
-        Peer::connect(profile.clone()).die();
+        Peer::connect(&profile).die();
         assert_eq!(watcher.take().payload, "gone");
-        Peer::connect(profile).disconnect();
+        Peer::connect(&profile).disconnect();
         watcher.publish(&topic, "next", 1, false);
         assert_eq!(watcher.take().payload, "next");
     });
@@ -171,7 +170,7 @@ fn persistent_session_goes_on_after_a_crash_of_the_broker() {
     for version in [Version::V4, Version::V5] {
         let mut world = World::start();
         let mut subscriber =
-            Peer::connect(world.profile("kept", version, Transport::Tcp).persistent());
+            Peer::connect(&world.profile("kept", version, Transport::Tcp).persistent());
         subscriber.subscribe("a/#", 2);
         subscriber.disconnect();
         let mut publisher = world.connect("publisher", version, Transport::Tcp);
@@ -185,7 +184,8 @@ fn persistent_session_goes_on_after_a_crash_of_the_broker() {
         }
         world.broker.kill();
         world.broker.start_again();
-        let subscriber = Peer::connect(world.profile("kept", version, Transport::Tcp).persistent());
+        let subscriber =
+            Peer::connect(&world.profile("kept", version, Transport::Tcp).persistent());
         assert!(subscriber.session_present());
         for number in 0..20 {
             assert_eq!(subscriber.take().payload, number.to_string());

@@ -86,7 +86,7 @@ mosquitto_shared() { # mosquitto_shared VERSION FLAGS
   # One more to each, so that everything before has arrived: they are sent until both have had one.
   # shellcheck disable=SC2086
   mosquitto_pub $2 -t "m/$1/jobs" -q 1 -m end --repeat 6
-  timeout 20 grep -q -m 16 '^got ' < <(exec tail -n +1 -q -f "$output.1" "$output.2" 2>/dev/null)
+  timeout 20 grep -q -m 16 '^got ' < <(exec tail --pid=$$ -n +1 -q -f "$output.1" "$output.2" 2>/dev/null)
   kill "${members[@]}"
   wait "${members[@]}" 2>/dev/null
   expect "mosquitto $1 shared subscription" \

@@ -170,7 +170,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Connects, which has to work.
-    pub(crate) fn connect(profile: Profile) -> Self {
+    pub(crate) fn connect(profile: &Profile) -> Self {
         let (message_sender, messages) = mpsc::channel();
         let (answer_sender, answers) = mpsc::channel();
         let inbox = Inbox { messages: message_sender, answers: answer_sender };
@@ -221,11 +221,10 @@ impl Peer {
 
     /// Publishes and waits for the acknowledgement.
     pub(crate) fn publish(&mut self, topic: &str, payload: &str, qos: u8, retain: bool) {
+        let payload = payload.to_owned();
         match &self.requests {
             Requests::V4(client) => client.publish(topic, qos_v4(qos), retain, payload).unwrap(),
-            Requests::V5(client) => {
-                client.publish(topic, qos_v5(qos), retain, payload.to_owned()).unwrap()
-            }
+            Requests::V5(client) => client.publish(topic, qos_v5(qos), retain, payload).unwrap(),
         }
         if qos > 0 {
             assert_eq!(self.answer(), Answer::Published);

@@ -85,10 +85,12 @@ CONF
 
 # Waits until a file has a line like this: wait_for FILE PATTERN [COUNT].
 wait_for() {
-  timeout 20 grep -q -m "${3:-1}" -e "$2" < <(exec tail -n +1 -f "$1" 2>/dev/null)
+  timeout 20 grep -q -m "${3:-1}" -e "$2" < <(exec tail --pid=$$ -n +1 -f "$1" 2>/dev/null)
 }
 
 start_broker() {
+  # What an earlier one said is kept, for a failure that is found later.
+  [ ! -s "$work/broker.log" ] || mv "$work/broker.log" "$work/broker.log.before"
   : >"$work/broker.log"
   if [ "${INTEROP_PEER:-}" = mosquitto ]; then
     /usr/sbin/mosquitto -v -c "$work/mosquitto.conf" >>"$work/broker.log" 2>&1 &
@@ -178,7 +180,8 @@ passed=$(grep -c '^ok ' "$results")
 failed=$(grep -c '^not ok ' "$results")
 skipped=$(grep -c '^skip ' "$results")
 if [ "$failed" -gt 0 ]; then
-  echo "the end of the broker's log:"
+  echo "what the broker said, before the restart and after it:"
+  tail -n 200 "$work/broker.log.before"
   tail -n 40 "$work/broker.log"
   grep '^not ok ' "$results"
 fi

@@ -73,7 +73,10 @@ impl<'a> Words<'a> {
 
     fn user_properties(&self) -> UserProperties {
         let pairs = self.0.iter().filter_map(|word| word.strip_prefix("user="));
-        pairs.filter_map(|pair| pair.split_once(':')).map(|(name, value)| (text(name), text(value))).collect()
+        pairs
+            .filter_map(|pair| pair.split_once(':'))
+            .map(|(name, value)| (text(name), text(value)))
+            .collect()
     }
 }
 
@@ -105,9 +108,11 @@ pub(crate) fn connect(name: &str, words: &Words<'_>) -> Packet {
     connect.topic_alias_maximum = words.number("topic_alias_maximum");
     connect.will = words.value("will").map(|will| self::will(will, words));
     connect.user_name = words.text("user");
-    connect.password = words.value("password").map(|password| Bytes::copy_from_slice(password.as_bytes()));
+    connect.password =
+        words.value("password").map(|password| Bytes::copy_from_slice(password.as_bytes()));
     connect.authentication_method = words.text("method");
-    connect.authentication_data = words.value("data").map(|data| Bytes::copy_from_slice(data.as_bytes()));
+    connect.authentication_data =
+        words.value("data").map(|data| Bytes::copy_from_slice(data.as_bytes()));
     connect.request_problem_information = !words.has("no_problem_information");
     connect.request_response_information = words.has("response_information");
     Packet::Connect(Box::new(connect))
@@ -138,13 +143,16 @@ pub(crate) fn publish(words: &Words<'_>) -> Packet {
     publish.retain = words.has("retain");
     publish.dup = words.has("dup");
     publish.topic_alias = words.number("alias").and_then(NonZeroU16::new);
-    publish.subscription_ids = words.number("subscription_id").and_then(SubscriptionId::new).into_iter().collect();
+    publish.subscription_ids =
+        words.number("subscription_id").and_then(SubscriptionId::new).into_iter().collect();
     publish.properties = MessageProperties {
         payload_format_indicator: words.has("utf8").then_some(true),
         message_expiry_interval: words.number("expiry"),
         content_type: words.text("content_type"),
         response_topic: words.value("response_topic").map(topic),
-        correlation_data: words.value("correlation").map(|data| Bytes::copy_from_slice(data.as_bytes())),
+        correlation_data: words
+            .value("correlation")
+            .map(|data| Bytes::copy_from_slice(data.as_bytes())),
         user_properties: words.user_properties(),
     };
     Packet::Publish(Box::new(publish))
@@ -197,7 +205,9 @@ pub(crate) fn auth(words: &Words<'_>) -> Packet {
     Packet::Auth(Box::new(Auth {
         reason_code: words.reason(),
         authentication_method: words.text("method"),
-        authentication_data: words.value("data").map(|data| Bytes::copy_from_slice(data.as_bytes())),
+        authentication_data: words
+            .value("data")
+            .map(|data| Bytes::copy_from_slice(data.as_bytes())),
         ..Auth::default()
     }))
 }

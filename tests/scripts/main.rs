@@ -57,7 +57,10 @@ fn parse(text: &str) -> Vec<Block> {
         match line {
             "---" => expects = true,
             "" if expects => {
-                blocks.push(std::mem::replace(&mut block, Block { commands: Vec::new(), expected: Vec::new() }));
+                blocks.push(std::mem::replace(
+                    &mut block,
+                    Block { commands: Vec::new(), expected: Vec::new() },
+                ));
                 expects = false;
             }
             line if expects => block.expected.push(line.to_owned()),
@@ -100,9 +103,12 @@ fn difference(expected: &str, actual: &str) -> String {
     loop {
         match (expected.next(), actual.next()) {
             (None, None) => return text,
-            (one, other) if one == other => writeln!(text, "    {}", one.unwrap_or_default()).unwrap(),
+            (one, other) if one == other => {
+                writeln!(text, "    {}", one.unwrap_or_default()).unwrap()
+            }
             (one, other) => {
-                writeln!(text, "  - {}\n  + {}", one.unwrap_or("(end)"), other.unwrap_or("(end)")).unwrap();
+                writeln!(text, "  - {}\n  + {}", one.unwrap_or("(end)"), other.unwrap_or("(end)"))
+                    .unwrap();
                 for line in actual.by_ref() {
                     writeln!(text, "  + {line}").unwrap();
                 }

@@ -62,7 +62,10 @@ pub(crate) fn packet(packet: &Packet, version: ProtocolVersion, show: Show) -> S
         Packet::Pingresp => "PINGRESP".to_owned(),
         Packet::Disconnect(packet) => disconnect(packet, show),
         Packet::Auth(packet) => auth(packet),
-        other @ (Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq) => {
+        other @ (Packet::Connect(_)
+        | Packet::Subscribe(_)
+        | Packet::Unsubscribe(_)
+        | Packet::Pingreq) => {
             format!("{other:?}")
         }
     }
@@ -112,7 +115,10 @@ fn message_properties(line: &mut Line, properties: &MessageProperties) {
     line.value("expiry", properties.message_expiry_interval);
     line.value("content_type", properties.content_type.as_ref());
     line.value("response_topic", properties.response_topic.as_ref());
-    line.value("correlation", properties.correlation_data.as_ref().map(|data| String::from_utf8_lossy(data).into_owned()));
+    line.value(
+        "correlation",
+        properties.correlation_data.as_ref().map(|data| String::from_utf8_lossy(data).into_owned()),
+    );
     user_properties(line, &properties.user_properties);
 }
 

@@ -81,7 +81,11 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new() -> Self {
         let broker = broker::Options { sys_interval: Duration::ZERO, ..broker::Options::default() };
-        let log = commitlog::Options { segment_bytes: 64 << 10, preallocate: false, ..commitlog::Options::default() };
+        let log = commitlog::Options {
+            segment_bytes: 64 << 10,
+            preallocate: false,
+            ..commitlog::Options::default()
+        };
         let store = store::Options { log, ..store::Options::default() };
         Self {
             now: BEGINNING * 1_000_000,
@@ -129,7 +133,9 @@ impl Stage {
             ("crash", []) => self.restart(true),
             ("kill", []) => self.restart(false),
             ("stop", []) => self.event(Event::Stop),
-            (name, [client, words @ ..]) => self.client_command(name, client, &Words(words.to_vec())),
+            (name, [client, words @ ..]) => {
+                self.client_command(name, client, &Words(words.to_vec()))
+            }
             (name, []) => panic!("what is {name}?"),
         }
     }
@@ -273,7 +279,10 @@ impl Stage {
 
     fn output(&mut self, output: Output) {
         let known = |lines: &BTreeMap<String, Line>, connection: ConnectionId| {
-            lines.iter().find(|(_, line)| line.connection == connection).map(|(name, _)| name.clone())
+            lines
+                .iter()
+                .find(|(_, line)| line.connection == connection)
+                .map(|(name, _)| name.clone())
         };
         match output {
             Output::Write { connection, chunks } => {
@@ -317,11 +326,17 @@ impl Stage {
         loop {
             match line.decoder.decode(&mut line.received) {
                 Ok(Some(packet)) => {
-                    printed.push(format!("{client} <- {}", print::packet(&packet, line.version, show)));
+                    printed.push(format!(
+                        "{client} <- {}",
+                        print::packet(&packet, line.version, show)
+                    ));
                 }
                 Ok(None) => break,
                 Err(violation) => {
-                    printed.push(format!("{client} <- what is no packet: {violation:?} in {:02x?}", &line.received[..]));
+                    printed.push(format!(
+                        "{client} <- what is no packet: {violation:?} in {:02x?}",
+                        &line.received[..]
+                    ));
                     line.received.clear();
                 }
             }

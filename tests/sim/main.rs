@@ -14,6 +14,8 @@ mod chance;
 mod checker;
 mod client;
 mod engine;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod network;
 mod persona;
 mod plan;

@@ -3,6 +3,8 @@
 //! With `TIDELOG_TEST_PEER=mosquitto` it is mosquitto instead, which shows whether the tests ask for what the
 //! specification says, and not for what this broker happens to do.
 
+use std::fmt::Arguments;
+use std::fmt::Write;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::net::Ipv4Addr;
@@ -38,9 +40,26 @@ pub(crate) struct Settings {
     pub(crate) rules: Option<String>,
 }
 
+/// A process that does not outlive its owner, whatever happens to that.
+struct Process(Child);
+
+impl Process {
+    /// As `kill -9` does.
+    fn kill(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// A running broker.
 pub(crate) struct Broker {
-    child: Child,
+    process: Process,
     addresses: Vec<SocketAddr>,
     output: Arc<Mutex<Vec<String>>>,
     settings: Settings,
@@ -61,8 +80,8 @@ impl Broker {
     /// Starts a broker with these settings.
     pub(crate) fn start_with(settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (child, addresses, output) = launch(&directory, &settings);
-        Self { child, addresses, output, settings, directory }
+        let (process, addresses, output) = launch(&directory, &settings);
+        Self { process, addresses, output, settings, directory }
     }
 
     /// Where it listens for TCP.
@@ -82,14 +101,13 @@ impl Broker {
 
     /// Kills the process as `kill -9` does.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.kill();
     }
 
     /// Starts it again over the same directory, on new ports.
     pub(crate) fn start_again(&mut self) {
-        let (child, addresses, output) = launch(&self.directory, &self.settings);
-        self.child = child;
+        let (process, addresses, output) = launch(&self.directory, &self.settings);
+        self.process = process;
         self.addresses = addresses;
         self.output = output;
     }
@@ -97,8 +115,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.process.kill();
         if std::thread::panicking() {
             let output = self.output.lock().unwrap();
             let start = output.len().saturating_sub(40);
@@ -107,7 +124,7 @@ impl Drop for Broker {
     }
 }
 
-type Launched = (Child, Vec<SocketAddr>, Arc<Mutex<Vec<String>>>);
+type Launched = (Process, Vec<SocketAddr>, Arc<Mutex<Vec<String>>>);
 
 fn launch(directory: &TempDir, settings: &Settings) -> Launched {
     if peer_is_mosquitto() {
@@ -124,20 +141,23 @@ fn launch_tidelog(directory: &TempDir, settings: &Settings) -> Launched {
     command.arg("serve").arg("--config").arg(config).current_dir(directory.path());
     let listeners =
         1 + usize::from(settings.websocket) + usize::from(settings.certificates.is_some());
-    let (child, lines, output) = spawn(command);
+    let (process, lines, output) = spawn(command);
     let mut addresses = Vec::new();
     while addresses.len() < listeners {
         let Ok(line) = lines.recv_timeout(START) else {
             panic!("the broker did not start:\n{}", output.lock().unwrap().join("\n"));
         };
-        addresses.extend(listening_address(&line).filter(|found| !addresses.contains(found)));
+        addresses.extend(listening_addresses(&line));
     }
-    (child, addresses, output)
+    (process, addresses, output)
 }
 
 fn tidelog_config(directory: &TempDir, settings: &Settings) -> String {
     let data = directory.path().join("data").display().to_string();
-    let mut text = format!("[data]\ndir = {data:?}\n[sys]\ninterval = \"0s\"\n");
+    let mut text = format!("[data]\ndir = {data:?}\n");
+    if !settings.toml.contains("[sys]") {
+        text += "[sys]\ninterval = \"0s\"\n";
+    }
     text += "[[listener]]\nname = \"tcp\"\nkind = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
     if settings.websocket {
         text += "[[listener]]\nname = \"ws\"\nkind = \"websocket\"\naddress = \"127.0.0.1:0\"\n";
@@ -146,9 +166,11 @@ fn tidelog_config(directory: &TempDir, settings: &Settings) -> String {
         let folder = certificates.display();
         text += "[[listener]]\nname = \"tls\"\nkind = \"tls\"\naddress = \"127.0.0.1:0\"\n";
         text += "client_certificate = \"required\"\n";
-        text +=
-            &format!("certificate = \"{folder}/server.pem\"\nkey = \"{folder}/server-key.pem\"\n");
-        text += &format!("client_ca = \"{folder}/ca.pem\"\n");
+        let pair = format_args!(
+            "certificate = \"{folder}/server.pem\"\nkey = \"{folder}/server-key.pem\"\n"
+        );
+        write_text(&mut text, pair);
+        write_text(&mut text, format_args!("client_ca = \"{folder}/ca.pem\"\n"));
     }
     let passwords = written(directory, "passwords", settings.passwords.as_deref());
     let rules = written(directory, "rules", settings.rules.as_deref());
@@ -166,12 +188,18 @@ fn written(directory: &TempDir, name: &str, text: Option<&str>) -> Option<String
     Some(path.display().to_string())
 }
 
-/// The address in a line such as `listening on 127.0.0.1:40123 (tcp)`.
-fn listening_address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("127.0.0.1:")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    let port: u16 = digits.parse().ok().filter(|port| *port != 0)?;
-    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+fn write_text(text: &mut String, arguments: Arguments<'_>) {
+    text.write_fmt(arguments).expect("a string takes everything");
+}
+
+/// The addresses in a line such as `listening: tcp on 127.0.0.1:40123 (tcp)`.
+fn listening_addresses(line: &str) -> Vec<SocketAddr> {
+    let port = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+    let ports = line.split("127.0.0.1:").skip(1).filter_map(port);
+    ports
+        .filter(|port| *port != 0)
+        .map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .collect()
 }
 
 fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
@@ -188,7 +216,7 @@ fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
     for listener in [Some(String::new()), websocket, tls].into_iter().flatten() {
         // mosquitto can't take port 0, so a free one is found for it.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        text += &format!("listener {} 127.0.0.1\n{listener}", address.port());
+        write_text(&mut text, format_args!("listener {} 127.0.0.1\n{listener}", address.port()));
         addresses.push(address);
     }
     text += &settings.mosquitto;
@@ -196,10 +224,10 @@ fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new("/usr/sbin/mosquitto");
     command.arg("-v").arg("-c").arg(config);
-    let (child, lines, output) = spawn(command);
+    let (process, lines, output) = spawn(command);
     loop {
         match lines.recv_timeout(START) {
-            Ok(line) if line.ends_with("running") => return (child, addresses, output),
+            Ok(line) if line.ends_with("running") => return (process, addresses, output),
             Ok(_) => {}
             Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
                 panic!("mosquitto did not start:\n{}", output.lock().unwrap().join("\n"))
@@ -209,10 +237,10 @@ fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
 }
 
 /// Starts the command; its lines of both outputs come one by one and are kept.
-fn spawn(mut command: Command) -> (Child, mpsc::Receiver<String>, Arc<Mutex<Vec<String>>>) {
+fn spawn(mut command: Command) -> (Process, mpsc::Receiver<String>, Arc<Mutex<Vec<String>>>) {
     let (reader, writer) = std::io::pipe().unwrap();
     command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
-    let child = command.spawn().unwrap();
+    let process = Process(command.spawn().unwrap());
     drop(command);
     let (sender, lines) = mpsc::channel();
     let output = Arc::new(Mutex::new(Vec::new()));
@@ -223,5 +251,5 @@ fn spawn(mut command: Command) -> (Child, mpsc::Receiver<String>, Arc<Mutex<Vec<
             kept.lock().unwrap().push(line);
         }
     });
-    (child, lines, output)
+    (process, lines, output)
 }

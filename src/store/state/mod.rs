@@ -27,6 +27,7 @@ use crate::mqtt::ClientId;
 use crate::mqtt::PacketId;
 use crate::mqtt::QoS;
 use crate::mqtt::TopicName;
+use crate::mutant::Mutant;
 use crate::store::AssignedRow;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
@@ -281,7 +282,9 @@ impl State {
         let Ok(topic) = TopicName::try_from(message.topic) else { return };
         changes.insert(RowKey::Retained(topic.clone()));
         if message.payload.is_empty() {
-            self.retained.remove(&topic);
+            if !Mutant::RetainedNotCleared.is_active() {
+                self.retained.remove(&topic);
+            }
             return;
         }
         let place = Retained {

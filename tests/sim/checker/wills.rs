@@ -97,13 +97,7 @@ impl Wills {
         self.wills.insert(connecting.connection, will);
     }
 
-    pub(super) fn connected(
-        &mut self,
-        client: &str,
-        connection: u64,
-        resumed: bool,
-        now: Micros,
-    ) {
+    pub(super) fn connected(&mut self, client: &str, connection: u64, resumed: bool, now: Micros) {
         for will in self.wills.values_mut().filter(|will| will.client == client) {
             if will.connection == connection {
                 will.armed = true;

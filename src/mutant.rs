@@ -1,0 +1,120 @@
+//! Bugs put in on purpose, to prove that the simulation sees what it should.
+//!
+//! Without the feature `mutants` nothing of this is in the program. With it, a test switches one on by name for its own thread,
+//! and the code asks at the one place where the bug would be made.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Acknowledgements leave before what they promise is durable.
+    AckBeforeSync,
+    /// A batch whose checksum is wrong is taken for whole.
+    TornTailAccepted,
+    /// PUBREL leaves before the row that remembers its PUBREC is durable.
+    PubrelBeforeDurablePubrec,
+    /// What is in flight when a connection ends is forgotten.
+    InFlightForgottenOnCut,
+    /// Retained messages come after what was published behind the subscription.
+    RetainedOutOfOrder,
+    /// An empty retained message clears nothing.
+    RetainedNotCleared,
+    /// Session Present says what the client hopes for.
+    SessionPresentLied,
+    /// A QoS 2 message that is sent again is stored again.
+    Qos2DedupForgotten,
+    /// What is sent again goes without DUP.
+    DupNotSet,
+    /// A will is published although the client said goodbye.
+    WillAfterDisconnect,
+    /// A client gets its own messages although it does not want them.
+    NoLocalIgnored,
+    /// Overlapping subscriptions get a copy each.
+    OverlappingTwice,
+    /// Two members of a shared group get the same message.
+    SharedToTwo,
+    /// Messages are delivered after they have expired.
+    ExpiryIgnored,
+    /// A subscription goes on after UNSUBSCRIBE.
+    UnsubscribeIgnored,
+    /// More is in flight than the client's Receive Maximum.
+    WindowExceeded,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::AckBeforeSync,
+        Self::TornTailAccepted,
+        Self::PubrelBeforeDurablePubrec,
+        Self::InFlightForgottenOnCut,
+        Self::RetainedOutOfOrder,
+        Self::RetainedNotCleared,
+        Self::SessionPresentLied,
+        Self::Qos2DedupForgotten,
+        Self::DupNotSet,
+        Self::WillAfterDisconnect,
+        Self::NoLocalIgnored,
+        Self::OverlappingTwice,
+        Self::SharedToTwo,
+        Self::ExpiryIgnored,
+        Self::UnsubscribeIgnored,
+        Self::WindowExceeded,
+    ];
+
+    /// Its name, as `SIM_MUTANT` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AckBeforeSync => "ack_before_sync",
+            Self::TornTailAccepted => "torn_tail_accepted",
+            Self::PubrelBeforeDurablePubrec => "pubrel_before_durable_pubrec",
+            Self::InFlightForgottenOnCut => "in_flight_forgotten_on_cut",
+            Self::RetainedOutOfOrder => "retained_out_of_order",
+            Self::RetainedNotCleared => "retained_not_cleared",
+            Self::SessionPresentLied => "session_present_lied",
+            Self::Qos2DedupForgotten => "qos2_dedup_forgotten",
+            Self::DupNotSet => "dup_not_set",
+            Self::WillAfterDisconnect => "will_after_disconnect",
+            Self::NoLocalIgnored => "no_local_ignored",
+            Self::OverlappingTwice => "overlapping_twice",
+            Self::SharedToTwo => "shared_to_two",
+            Self::ExpiryIgnored => "expiry_ignored",
+            Self::UnsubscribeIgnored => "unsubscribe_ignored",
+            Self::WindowExceeded => "window_exceeded",
+        }
+    }
+
+    /// Whether this thread has switched it on.
+    #[cfg(feature = "mutants")]
+    pub fn is_active(self) -> bool {
+        active::is(self)
+    }
+
+    /// Never: it is not in the program.
+    #[cfg(not(feature = "mutants"))]
+    pub const fn is_active(self) -> bool {
+        false
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use active::activate;
+
+#[cfg(feature = "mutants")]
+mod active {
+    use std::cell::Cell;
+
+    use super::Mutant;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Switches one bug on for this thread, and any other off.
+    pub fn activate(mutant: Option<Mutant>) {
+        ACTIVE.set(mutant);
+    }
+
+    pub(super) fn is(mutant: Mutant) -> bool {
+        ACTIVE.get() == Some(mutant)
+    }
+}
