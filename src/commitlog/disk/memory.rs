@@ -476,7 +476,8 @@ impl Inode {
             // A size is part of the system's journal, which a later sync writes.
             if !change.forgotten || matches!(change.what, What::Size(_)) {
                 change.what.apply(&mut self.durable);
-            } else if !changes.iter().skip(number + 1).any(|later| later.what.covers(&change.what)) {
+            } else if !changes.iter().skip(number + 1).any(|later| later.what.covers(&change.what))
+            {
                 self.unsynced.push(Change { what: change.what.clone(), forgotten: true });
             }
         }
