@@ -126,11 +126,6 @@ impl Checker {
         &self.violations
     }
 
-    /// Whether a message's sender was told that the broker has it.
-    pub(crate) fn is_acknowledged(&self, number: u64) -> bool {
-        self.messages.get(number).is_some_and(|known| known.acknowledged.is_some())
-    }
-
     /// Checks what has to be true at the end: all clients with a session are connected, have read everything and
     /// answered everything, and the auditor has read what is retained.
     pub(crate) fn finish(&mut self) {
