@@ -29,9 +29,9 @@ impl History {
         history
     }
 
-    fn tell(&mut self, fact: Fact) {
+    fn tell(&mut self, fact: &Fact) {
         self.now += SECOND;
-        self.checker.observe(self.now, &fact);
+        self.checker.observe(self.now, fact);
     }
 
     fn connect(
@@ -42,7 +42,7 @@ impl History {
         present: bool,
         will: Option<WillFact>,
     ) {
-        self.tell(Fact::Connecting(Connecting {
+        self.tell(&Fact::Connecting(Connecting {
             client: client.to_owned(),
             connection,
             clean_start,
@@ -50,34 +50,34 @@ impl History {
             receive_maximum: 2,
             will,
         }));
-        self.tell(Fact::Connected { connection, session_present: Some(present) });
+        self.tell(&Fact::Connected { connection, session_present: Some(present) });
     }
 
     fn subscribe(&mut self, connection: u64, request: u16, asked: &Asked) {
         let granted = vec![Some(asked.qos)];
-        self.tell(Fact::Subscribing { connection, request, asked: vec![asked.clone()] });
-        self.tell(Fact::Subscribed { connection, request, granted });
+        self.tell(&Fact::Subscribing { connection, request, asked: vec![asked.clone()] });
+        self.tell(&Fact::Subscribed { connection, request, granted });
     }
 
     fn unsubscribe(&mut self, connection: u64, request: u16, filter: &str) {
-        self.tell(Fact::Unsubscribing { connection, request, filters: vec![filter.to_owned()] });
-        self.tell(Fact::Unsubscribed { connection, request });
+        self.tell(&Fact::Unsubscribing { connection, request, filters: vec![filter.to_owned()] });
+        self.tell(&Fact::Unsubscribed { connection, request });
     }
 
     fn publish(&mut self, sent: &Sent) {
-        self.tell(Fact::Publishing { sent: sent.clone() });
-        self.tell(Fact::Acknowledged { number: sent.number });
+        self.tell(&Fact::Publishing { sent: sent.clone() });
+        self.tell(&Fact::Acknowledged { number: sent.number });
     }
 
     fn deliver(&mut self, connection: u64, sent: &Sent, packet_id: u16, dup: bool) {
         let mut delivery = delivery(connection, sent, packet_id);
         delivery.dup = dup;
         delivery.sent_at = self.now + SECOND;
-        self.tell(Fact::Delivered(delivery));
+        self.tell(&Fact::Delivered(delivery));
     }
 
     fn answer(&mut self, connection: u64, packet_id: u16, answer: Answer) {
-        self.tell(Fact::Answered { connection, packet_id, answer });
+        self.tell(&Fact::Answered { connection, packet_id, answer });
     }
 
     /// The first thing that is wrong, at the end.
@@ -220,12 +220,12 @@ fn more_than_the_window() {
 #[test]
 fn a_session_that_should_be_there_and_one_that_should_not() {
     let mut history = History::begin();
-    history.tell(Fact::Lost { connection: 2 });
+    history.tell(&Fact::Lost { connection: 2 });
     history.connect("subscriber", 3, false, false, None);
     assert_says(history, "it has to be");
 
     let mut history = History::begin();
-    history.tell(Fact::Lost { connection: 2 });
+    history.tell(&Fact::Lost { connection: 2 });
     history.connect("subscriber", 3, true, true, None);
     assert_says(history, "it can't be");
 }
@@ -236,7 +236,7 @@ fn in_flight() -> (History, Sent) {
     let one = message(1, 2);
     history.publish(&one);
     history.deliver(2, &one, 1, false);
-    history.tell(Fact::Lost { connection: 2 });
+    history.tell(&Fact::Lost { connection: 2 });
     history.connect("subscriber", 3, false, true, None);
     (history, one)
 }
@@ -279,18 +279,18 @@ fn retained_messages_that_were_replaced_or_lost() {
     history.deliver(2, &retained(1), 1, false);
     history.deliver(2, &retained(2), 2, false);
     history.connect("auditor", 3, true, false, None);
-    history.tell(Fact::Auditing { connection: 3 });
+    history.tell(&Fact::Auditing { connection: 3 });
     history.subscribe(3, 1, &asked("#", 1));
     let mut old = delivery(3, &retained(1), 1);
     old.retain = true;
-    history.tell(Fact::Delivered(old));
+    history.tell(&Fact::Delivered(old));
     assert_says(history, "2 had replaced it");
 
     let mut history = History::begin();
     history.publish(&retained(1));
     history.deliver(2, &retained(1), 1, false);
     history.connect("auditor", 3, true, false, None);
-    history.tell(Fact::Auditing { connection: 3 });
+    history.tell(&Fact::Auditing { connection: 3 });
     assert_says(history, "may only be one of [1]");
 }
 
@@ -298,22 +298,22 @@ fn retained_messages_that_were_replaced_or_lost() {
 fn wills_that_come_uncalled_too_early_or_not() {
     let mut history = History::begin();
     history.connect("mortal", 3, false, false, Some(will(0)));
-    history.tell(Fact::Disconnecting { connection: 3, with_will: false, expiry: None });
-    history.tell(Fact::ServerClosed { connection: 3, read_all: true });
+    history.tell(&Fact::Disconnecting { connection: 3, with_will: false, expiry: None });
+    history.tell(&Fact::ServerClosed { connection: 3, read_all: true });
     history.deliver(2, &will(0).sent, 1, false);
     assert_says(history, "should not have been");
 
     let mut history = History::begin();
     history.connect("mortal", 3, false, false, Some(will(100)));
-    history.tell(Fact::Lost { connection: 3 });
-    history.tell(Fact::ServerClosed { connection: 3, read_all: false });
+    history.tell(&Fact::Lost { connection: 3 });
+    history.tell(&Fact::ServerClosed { connection: 3, read_all: false });
     history.deliver(2, &will(100).sent, 1, false);
     assert_says(history, "before its delay");
 
     let mut history = History::begin();
     history.connect("mortal", 3, false, false, Some(will(0)));
-    history.tell(Fact::Lost { connection: 3 });
-    history.tell(Fact::ServerClosed { connection: 3, read_all: false });
+    history.tell(&Fact::Lost { connection: 3 });
+    history.tell(&Fact::ServerClosed { connection: 3, read_all: false });
     for _ in 0..10 {
         history.publish(&Sent { topic: "elsewhere".to_owned(), ..message(20, 1) });
     }
