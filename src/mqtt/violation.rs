@@ -95,7 +95,7 @@ violations! {
     ConnackFlagsInvalid: MalformedPacket, "MQTT-3.2.2-1", "reserved CONNACK flags are set";
     SessionPresentWithError: ProtocolError, "MQTT-3.2.2-6", "session present is set in a refusal";
 
-    TopicAliasWithoutTopic: TopicAliasInvalid, "section 3.3.2.3.4", "topic alias stands for no topic yet";
+    TopicAliasWithoutTopic: ProtocolError, "section 3.3.4", "topic alias stands for no topic yet";
     TopicAliasTooHigh: TopicAliasInvalid, "MQTT-3.3.2-9", "topic alias is above the maximum";
     TopicAliasZero: TopicAliasInvalid, "MQTT-3.3.2-8", "topic alias is zero";
     TopicMissing: ProtocolError, "section 3.3.2.1", "PUBLISH has neither a topic nor a topic alias";

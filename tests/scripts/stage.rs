@@ -15,6 +15,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -22,6 +23,7 @@ use tidelog::broker;
 use tidelog::broker::ConnectionId;
 use tidelog::broker::Event;
 use tidelog::broker::Output;
+use tidelog::commitlog;
 use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::mqtt::Decoder;
 use tidelog::mqtt::Packet;
@@ -66,6 +68,7 @@ pub(crate) struct Stage {
     states: MemoryStateStore,
     engine: Option<Engine>,
     lines: BTreeMap<String, Line>,
+    names: BTreeSet<String>,
     next_connection: u64,
     /// A commit that waits for `sync`.
     commit: Option<Work>,
@@ -78,18 +81,20 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new() -> Self {
         let broker = broker::Options { sys_interval: Duration::ZERO, ..broker::Options::default() };
+        let log = commitlog::Options {
+            segment_bytes: 64 << 10,
+            preallocate: false,
+            ..commitlog::Options::default()
+        };
+        let store = store::Options { log, ..store::Options::default() };
         Self {
             now: BEGINNING * 1_000_000,
-            settings: Settings {
-                broker,
-                store: store::Options::default(),
-                passwords: None,
-                acl: None,
-            },
+            settings: Settings { broker, store, passwords: None, acl: None },
             disk: MemoryDisk::new(),
             states: MemoryStateStore::new(),
             engine: None,
             lines: BTreeMap::new(),
+            names: BTreeSet::new(),
             next_connection: 0,
             commit: None,
             autosync: false,
@@ -99,9 +104,15 @@ impl Stage {
         }
     }
 
-    /// What happened since the last call, each client's packets in their order.
+    /// What happened since the last call: each client's part in its order, the clients by name. Between clients
+    /// there is no order that a script could rely on.
     pub(crate) fn take_events(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.events)
+        let mut events = std::mem::take(&mut self.events);
+        events.sort_by_key(|event| {
+            let who = event.split(' ').next().unwrap_or_default();
+            if self.names.contains(who) { who.to_owned() } else { String::new() }
+        });
+        events
     }
 
     /// Does what a line says.
@@ -191,6 +202,7 @@ impl Stage {
 
     fn open(&mut self, client: &str, version: ProtocolVersion) {
         self.next_connection += 1;
+        self.names.insert(client.to_owned());
         let connection = ConnectionId(self.next_connection);
         let line = Line {
             connection,
@@ -311,8 +323,23 @@ impl Stage {
         }
         let connection = line.connection;
         let mut printed = Vec::new();
-        while let Some(packet) = line.decoder.decode(&mut line.received).unwrap() {
-            printed.push(format!("{client} <- {}", print::packet(&packet, line.version, show)));
+        loop {
+            match line.decoder.decode(&mut line.received) {
+                Ok(Some(packet)) => {
+                    printed.push(format!(
+                        "{client} <- {}",
+                        print::packet(&packet, line.version, show)
+                    ));
+                }
+                Ok(None) => break,
+                Err(violation) => {
+                    printed.push(format!(
+                        "{client} <- what is no packet: {violation:?} in {:02x?}",
+                        &line.received[..]
+                    ));
+                    line.received.clear();
+                }
+            }
         }
         self.events.extend(printed);
         self.event(Event::Drained { connection, bytes: bytes.len() });

@@ -589,6 +589,9 @@ impl World {
 
     /// A client begins a connection; one that it has is left as it is, without a sign.
     pub(super) fn connect(&mut self, client: usize, clean: bool) {
+        if self.engine.is_none() {
+            return;
+        }
         if self.clients[client].phase != Phase::Offline {
             let old = self.clients[client].link;
             if let Some(link) = self.links.get_mut(&old) {
@@ -597,9 +600,6 @@ impl World {
                 self.after(delay, Happening::Gone(old));
                 self.schedule_up(old);
             }
-        }
-        if self.engine.is_none() {
-            return;
         }
         self.next_link += 1;
         self.next_number += 1;

@@ -115,6 +115,7 @@ struct Change {
     forgotten: bool,
 }
 
+#[derive(Clone)]
 enum What {
     Write { position: usize, bytes: Vec<u8> },
     Size(usize),
@@ -466,13 +467,20 @@ impl State {
 
 impl Inode {
     fn sync(&mut self, succeeds: bool) {
-        for change in &mut self.unsynced {
-            if succeeds && !change.forgotten {
-                change.what.apply(&mut self.durable);
-            }
-            change.forgotten |= !succeeds;
+        if !succeeds {
+            self.unsynced.iter_mut().for_each(|change| change.forgotten = true);
+            return;
         }
-        self.unsynced.retain(|change| change.forgotten);
+        let changes = std::mem::take(&mut self.unsynced);
+        for (number, change) in changes.iter().enumerate() {
+            // A size is part of the system's journal, which a later sync writes.
+            if !change.forgotten || matches!(change.what, What::Size(_)) {
+                change.what.apply(&mut self.durable);
+            } else if !changes.iter().skip(number + 1).any(|later| later.what.covers(&change.what))
+            {
+                self.unsynced.push(Change { what: change.what.clone(), forgotten: true });
+            }
+        }
     }
 
     fn crash(&mut self, chance: &mut Chance) {
@@ -506,6 +514,16 @@ impl NameChange {
 }
 
 impl What {
+    /// Whether some byte of an earlier change is not what it was any more, so that it can't come back.
+    fn covers(&self, earlier: &Self) -> bool {
+        let Self::Write { position: from, bytes } = earlier else { return true };
+        let end = from + bytes.len();
+        match self {
+            Self::Write { position, bytes } => *position < end && *from < position + bytes.len(),
+            Self::Size(size) => *size < end,
+        }
+    }
+
     fn apply(&self, image: &mut Vec<u8>) {
         match self {
             Self::Write { position, bytes } => put(image, *position, bytes),

@@ -175,7 +175,9 @@ fn check_permitted(
         .iter()
         .filter(|span| span.share().is_none() && span.surely_covers(known.first, last))
         .collect();
+    // Whether No Local holds for a client's own will is nobody's business here.
     if delivery.qos < certain.iter().map(|span| effective(span)).max().unwrap_or(0)
+        && !(own && known.sent.is_will)
         && !session.is_shared(&delivery.topic)
     {
         return Err(format!("{} arrived below the highest QoS of its subscriptions", known.sent));

@@ -19,7 +19,7 @@ use super::messages::Messages;
 use super::session::Session;
 
 /// How long a DISCONNECT, which nobody acknowledges, may still be lost with the broker.
-const DISCONNECT_SETTLES: Micros = 1_000_000;
+const DISCONNECT_SETTLES: Micros = 5_000_000;
 
 /// The will of one connection.
 #[derive(Debug)]
