@@ -20,6 +20,7 @@
 
 mod command;
 #[path = "../sim/engine.rs"]
+#[expect(dead_code, reason = "the simulation uses more of it")]
 mod engine;
 mod hex;
 mod print;
@@ -104,7 +105,7 @@ fn difference(expected: &str, actual: &str) -> String {
         match (expected.next(), actual.next()) {
             (None, None) => return text,
             (one, other) if one == other => {
-                writeln!(text, "    {}", one.unwrap_or_default()).unwrap()
+                writeln!(text, "    {}", one.unwrap_or_default()).unwrap();
             }
             (one, other) => {
                 writeln!(text, "  - {}\n  + {}", one.unwrap_or("(end)"), other.unwrap_or("(end)"))

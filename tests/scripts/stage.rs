@@ -37,6 +37,7 @@ use crate::command;
 use crate::command::Words;
 use crate::engine::Engine;
 use crate::engine::Settings;
+use crate::engine::Sorted;
 use crate::engine::Work;
 use crate::engine::origin;
 use crate::engine::work_of;
@@ -134,7 +135,7 @@ impl Stage {
             ("kill", []) => self.restart(false),
             ("stop", []) => self.event(Event::Stop),
             (name, [client, words @ ..]) => {
-                self.client_command(name, client, &Words(words.to_vec()))
+                self.client_command(name, client, &Words(words.to_vec()));
             }
             (name, []) => panic!("what is {name}?"),
         }
@@ -246,12 +247,12 @@ impl Stage {
     fn outputs(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             match work_of(output) {
-                Ok(work @ Work::Commit(_)) => self.begin_commit(work),
-                Ok(work) => {
+                Sorted::Work(work @ Work::Commit(_)) => self.begin_commit(work),
+                Sorted::Work(work) => {
                     let event = self.engine().run(work);
                     self.event(event);
                 }
-                Err(output) => self.output(output),
+                Sorted::Other(output) => self.output(output),
             }
         }
     }
@@ -309,7 +310,12 @@ impl Stage {
                 }
             }
             Output::Stopped => self.events.push("stopped".to_owned()),
-            other => panic!("{other:?}"),
+            work @ (Output::Commit(_)
+            | Output::Fetch { .. }
+            | Output::Verify { .. }
+            | Output::Checkpoint(_)
+            | Output::Truncate(_)
+            | Output::Poisoned(_)) => panic!("{work:?}"),
         }
     }
 

@@ -238,13 +238,13 @@ impl Client {
         }
         match packet {
             Packet::Connack(connack) => self.handle_connack(&connack, effects),
-            Packet::Publish(publish) => self.handle_publish(written_at, *publish, effects),
+            Packet::Publish(publish) => self.handle_publish(written_at, &publish, effects),
             Packet::Puback(ack) => self.handle_ack(&ack, false, effects),
             Packet::Pubrec(ack) => self.handle_ack(&ack, true, effects),
             Packet::Pubcomp(ack) => self.handle_pubcomp(&ack, effects),
             Packet::Pubrel(ack) => self.handle_pubrel(&ack, effects),
             Packet::Suback(suback) => {
-                self.handle_suback(suback.packet_id, &suback.reason_codes, effects)
+                self.handle_suback(suback.packet_id, &suback.reason_codes, effects);
             }
             Packet::Unsuback(unsuback) => self.handle_unsuback(unsuback.packet_id, effects),
             Packet::Pingresp => {}
@@ -294,8 +294,8 @@ impl Client {
         self.send(&Packet::Publish(Box::new(publish)), effects);
     }
 
-    fn handle_publish(&mut self, written_at: u64, publish: Publish, effects: &mut Effects) {
-        let Some(topic) = self.topic_of(&publish) else {
+    fn handle_publish(&mut self, written_at: u64, publish: &Publish, effects: &mut Effects) {
+        let Some(topic) = self.topic_of(publish) else {
             effects.problems.push(format!(
                 "{} got a PUBLISH with an alias it does not know",
                 self.persona.name
@@ -445,10 +445,10 @@ impl Client {
         }
     }
 
-    /// The message that goes by this packet id: its number, unless its payload is empty.
-    pub(crate) fn message_of(&self, id: PacketId) -> Option<Option<u64>> {
+    /// The number of the message that goes by this packet id, unless its payload is empty.
+    pub(crate) fn message_of(&self, id: PacketId) -> Option<u64> {
         let outgoing = self.outgoing.iter().find(|outgoing| outgoing.id == id)?;
-        Some((!outgoing.sent.empty).then_some(outgoing.sent.number))
+        (!outgoing.sent.empty).then_some(outgoing.sent.number)
     }
 
     /// What it waits for although it is online; `None` if nothing.

@@ -122,20 +122,28 @@ impl Engine {
     }
 }
 
-/// The work in an output; the output itself if it is none.
-pub(crate) fn work_of(output: Output) -> Result<Work, Output> {
+/// An output, sorted.
+pub(crate) enum Sorted {
+    /// Slow work.
+    Work(Work),
+    /// What takes no time.
+    Other(Output),
+}
+
+/// Sorts out the slow work.
+pub(crate) fn work_of(output: Output) -> Sorted {
     match output {
-        Output::Commit(batch) => Ok(Work::Commit(batch)),
-        Output::Fetch { ticket, request } => Ok(Work::Fetch(ticket, request)),
-        Output::Verify { ticket, job } => Ok(Work::Verify(ticket, job)),
-        Output::Checkpoint(checkpoint) => Ok(Work::Checkpoint(checkpoint)),
-        Output::Truncate(truncation) => Ok(Work::Truncate(truncation)),
+        Output::Commit(batch) => Sorted::Work(Work::Commit(batch)),
+        Output::Fetch { ticket, request } => Sorted::Work(Work::Fetch(ticket, request)),
+        Output::Verify { ticket, job } => Sorted::Work(Work::Verify(ticket, job)),
+        Output::Checkpoint(checkpoint) => Sorted::Work(Work::Checkpoint(checkpoint)),
+        Output::Truncate(truncation) => Sorted::Work(Work::Truncate(truncation)),
         other @ (Output::Write { .. }
         | Output::Close { .. }
         | Output::Pause { .. }
         | Output::Resume { .. }
         | Output::Poisoned(_)
-        | Output::Stopped) => Err(other),
+        | Output::Stopped) => Sorted::Other(other),
     }
 }
 

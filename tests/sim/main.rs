@@ -7,6 +7,10 @@
 //! - `SIM_MUTANT=name` puts a bug into the broker first (with `--features mutants`).
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::struct_excessive_bools,
+    reason = "what happened to a connection or a will are facts that do not exclude each other"
+)]
 #![expect(clippy::print_stdout, reason = "histories are printed")]
 
 mod actions;

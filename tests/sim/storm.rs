@@ -100,7 +100,7 @@ impl World {
         match chance.below(20) {
             0 if !known.persona.stable => known.subscribe(chance, effects),
             1 if !known.persona.stable && known.persona.share.is_none() => {
-                known.unsubscribe(chance, effects)
+                known.unsubscribe(chance, effects);
             }
             1 if chance.percent(20) => known.unsubscribe(chance, effects),
             2 => known.ping(effects),
@@ -165,7 +165,7 @@ impl World {
             return;
         }
         self.interrupt_work();
-        self.fact(Fact::Crashed);
+        self.fact(&Fact::Crashed);
         self.engine = None;
         self.forget_life();
         self.lose_what_is_not_synced();
@@ -264,7 +264,7 @@ impl World {
             }
         }
         self.check_promised();
-        self.fact(Fact::Recovered);
+        self.fact(&Fact::Recovered);
         self.event(Event::Tick);
     }
 

@@ -29,6 +29,7 @@ use crate::client::Client;
 use crate::client::Effects;
 use crate::client::Phase;
 use crate::engine::Engine;
+use crate::engine::Sorted;
 use crate::engine::Work;
 use crate::engine::origin;
 use crate::engine::work_of;
@@ -52,7 +53,7 @@ const AUDITING: u64 = 10 * SECOND;
 const ANSWERS_MAX: usize = 8 << 10;
 
 /// A thing that happens at its time. Those of the broker carry the life of the process they belong to.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Happening {
     /// The broker's timers.
     Tick(u32),
@@ -217,9 +218,9 @@ impl World {
         Timestamp::from_micros(self.now)
     }
 
-    pub(super) fn fact(&mut self, fact: Fact) {
+    pub(super) fn fact(&mut self, fact: &Fact) {
         self.trace.line(self.now, format_args!("{fact:?}"));
-        self.checker.observe(self.now, &fact);
+        self.checker.observe(self.now, fact);
     }
 
     /// Hands an event to the broker, if it lives, and does what it wants done.
@@ -269,20 +270,27 @@ impl World {
 
     fn output(&mut self, output: Output) {
         match work_of(output) {
-            Ok(work) => self.begin(work),
-            Err(Output::Write { connection, chunks }) => {
+            Sorted::Work(work) => self.begin(work),
+            Sorted::Other(Output::Write { connection, chunks }) => {
                 for bytes in chunks {
                     self.write(connection.0, &bytes);
                 }
             }
-            Err(Output::Close { connection }) => self.server_closes(connection.0),
-            Err(Output::Pause { connection }) => self.set_paused(connection.0, true),
-            Err(Output::Resume { connection }) => self.set_paused(connection.0, false),
-            Err(Output::Poisoned(error)) => {
+            Sorted::Other(Output::Close { connection }) => self.server_closes(connection.0),
+            Sorted::Other(Output::Pause { connection }) => self.set_paused(connection.0, true),
+            Sorted::Other(Output::Resume { connection }) => self.set_paused(connection.0, false),
+            Sorted::Other(Output::Poisoned(error)) => {
                 self.trace.line(self.now, format_args!("poisoned: {error}"));
                 self.after(0, Happening::Crash);
             }
-            Err(_) => {}
+            Sorted::Other(
+                Output::Commit(_)
+                | Output::Fetch { .. }
+                | Output::Verify { .. }
+                | Output::Checkpoint(_)
+                | Output::Truncate(_)
+                | Output::Stopped,
+            ) => {}
         }
     }
 
@@ -342,14 +350,28 @@ impl World {
         for packet in packets {
             match packet {
                 Packet::Puback(ack) | Packet::Pubrec(ack) if !ack.reason_code.is_error() => {
-                    self.promise(number, ack.packet_id)
+                    self.promise(number, ack.packet_id);
                 }
                 Packet::Disconnect(disconnect)
                     if disconnect.reason_code == ReasonCode::KeepAliveTimeout =>
                 {
                     self.check_not_early(number);
                 }
-                _ => {}
+                Packet::Connect(_)
+                | Packet::Connack(_)
+                | Packet::Publish(_)
+                | Packet::Puback(_)
+                | Packet::Pubrec(_)
+                | Packet::Pubrel(_)
+                | Packet::Pubcomp(_)
+                | Packet::Subscribe(_)
+                | Packet::Suback(_)
+                | Packet::Unsubscribe(_)
+                | Packet::Unsuback(_)
+                | Packet::Pingreq
+                | Packet::Pingresp
+                | Packet::Disconnect(_)
+                | Packet::Auth(_) => {}
             }
         }
     }
@@ -360,7 +382,7 @@ impl World {
         if client.link == number
             && let Some(message) = client.message_of(id)
         {
-            self.promised.extend(message);
+            self.promised.insert(message);
             if !self.calm && self.chance.below(1_000) < self.plan.crash_at_ack {
                 self.after(0, Happening::Crash);
             }
@@ -489,7 +511,7 @@ impl World {
         }
         link.server_closed = true;
         let read_all = link.read_all() && !self.full;
-        self.fact(Fact::ServerClosed { connection: number, read_all });
+        self.fact(&Fact::ServerClosed { connection: number, read_all });
         let delay = self.chance.delay(0, 20 * MILLI);
         self.after(delay, Happening::Gone(number));
         self.see_end(number);
@@ -505,7 +527,7 @@ impl World {
         let read_all = link.read_all() && !self.full;
         self.event(Event::Closed { connection: ConnectionId(number) });
         if !known {
-            self.fact(Fact::ServerClosed { connection: number, read_all });
+            self.fact(&Fact::ServerClosed { connection: number, read_all });
         }
         self.see_end(number);
     }
@@ -545,7 +567,7 @@ impl World {
     /// Does what follows from what a client did.
     pub(super) fn apply(&mut self, client: usize, effects: Effects) {
         for fact in effects.facts {
-            self.fact(fact);
+            self.fact(&fact);
         }
         if let Some(refused) = effects.refused
             && !self.full
@@ -576,7 +598,7 @@ impl World {
         let mut effects = Effects::default();
         self.clients[client].lose(&mut effects);
         for fact in effects.facts {
-            self.fact(fact);
+            self.fact(&fact);
         }
         let Some(link) = self.links.get_mut(&number) else { return };
         link.end(end, &mut self.chance);
@@ -631,7 +653,7 @@ impl World {
         let auditor = self.clients.len() - 1;
         self.connect(auditor, true);
         let connection = self.clients[auditor].link;
-        self.fact(Fact::Auditing { connection });
+        self.fact(&Fact::Auditing { connection });
         self.after(SECOND, Happening::Act(auditor));
         self.after(AUDITING, Happening::Finish);
     }

@@ -89,32 +89,32 @@ impl Checker {
         match fact {
             Fact::Connecting(connecting) => self.connecting(connecting),
             Fact::Connected { connection, session_present } => {
-                self.connected(*connection, *session_present)
+                self.connected(*connection, *session_present);
             }
             Fact::Disconnecting { connection, with_will, expiry } => {
-                self.disconnecting(*connection, *with_will, *expiry)
+                self.disconnecting(*connection, *with_will, *expiry);
             }
             Fact::Lost { connection } => self.lost(*connection),
             Fact::ServerClosed { connection, read_all } => {
-                self.server_closed(*connection, *read_all)
+                self.server_closed(*connection, *read_all);
             }
             Fact::Crashed => self.crashed(),
             Fact::Recovered => self.recovered(),
             Fact::Publishing { sent } => self.publishing(sent),
             Fact::Acknowledged { number } => self.acknowledged(*number),
             Fact::Subscribing { connection, request, asked } => {
-                self.subscribing(*connection, *request, asked)
+                self.subscribing(*connection, *request, asked);
             }
             Fact::Subscribed { connection, request, granted } => {
-                self.subscribed(*connection, *request, granted)
+                self.subscribed(*connection, *request, granted);
             }
             Fact::Unsubscribing { connection, request, filters } => {
-                self.unsubscribing(*connection, *request, filters)
+                self.unsubscribing(*connection, *request, filters);
             }
             Fact::Unsubscribed { connection, request } => self.unsubscribed(*connection, *request),
             Fact::Delivered(delivery) => self.delivered(delivery),
             Fact::Answered { connection, packet_id, answer } => {
-                self.answered(*connection, *packet_id, *answer)
+                self.answered(*connection, *packet_id, *answer);
             }
             Fact::Released { connection, packet_id } => self.released(*connection, *packet_id),
             Fact::Auditing { connection } => self.audit = Some((*connection, BTreeMap::new())),
@@ -124,11 +124,6 @@ impl Checker {
     /// Everything that was found broken so far.
     pub(crate) fn violations(&self) -> &[String] {
         &self.violations
-    }
-
-    /// Whether a message's sender was told that the broker has it.
-    pub(crate) fn is_acknowledged(&self, number: u64) -> bool {
-        self.messages.get(number).is_some_and(|known| known.acknowledged.is_some())
     }
 
     /// Checks what has to be true at the end: all clients with a session are connected, have read everything and

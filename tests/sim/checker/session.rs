@@ -155,7 +155,7 @@ impl Session {
                         problem = Some(format!(
                             "{}: SUBACK grants {other:?} for {:?}",
                             self.client, span.asked
-                        ))
+                        ));
                     }
                 }
             }

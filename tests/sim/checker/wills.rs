@@ -179,7 +179,7 @@ impl Wills {
             let arrived = sessions.iter().any(|session| session.arrived(will.number));
             match will.fate() {
                 Fate::Never if arrived => {
-                    found.push(format!("{} was published and should not have been", known.sent))
+                    found.push(format!("{} was published and should not have been", known.sent));
                 }
                 Fate::Due(by) if by + SLACK < now && !arrived => {
                     let witness = sessions.iter().find(|session| {
