@@ -553,7 +553,9 @@ fn put(image: &mut Vec<u8>, position: usize, bytes: &[u8]) {
     if image.len() < end {
         image.resize(end, 0);
     }
-    image.iter_mut().skip(position).zip(bytes).for_each(|(target, source)| *target = *source);
+    if let Some(target) = image.get_mut(position..end) {
+        target.copy_from_slice(bytes);
+    }
 }
 
 /// Chance from a seed (splitmix64).
