@@ -187,6 +187,32 @@ fn a_sound_batch_far_behind_zeros_makes_them_damage() {
     }
 }
 
+/// What marks a batch may lie across the end of what is read in one go.
+#[test]
+fn a_sound_batch_behind_zeros_is_found_wherever_it_begins() {
+    let mut seen = Vec::new();
+    for step in (11..18).chain(131_082..131_088) {
+        let mut world = World::new(large());
+        world.append("k", b"first");
+        world.commit().unwrap();
+        let from = world.disk.file(FIRST).unwrap().len();
+        world.append("k", &vec![7; (1 << 20) - from - 64 - 128 + 8 * step]);
+        world.commit().unwrap();
+        let to = world.disk.file(FIRST).unwrap().len();
+        world.append("k", b"last");
+        world.commit().unwrap();
+        assert!(world.disk.corrupt(FIRST, from, Corruption::Zero(to - from)));
+        let mut world = world.reopen();
+        assert_eq!(world.report.torn, None);
+        let damage = &world.report.damage[0];
+        assert_eq!((damage.position, damage.bytes), (from as u64, (to - from) as u64));
+        assert_eq!(world.read_all().len(), 2);
+        seen.push(to);
+    }
+    let borders = [(1 << 20) - 16, (1 << 20) - 8, 1 << 20, (2 << 20) - 24, (2 << 20) - 16];
+    assert!(borders.iter().all(|border| seen.contains(border)), "{seen:?}");
+}
+
 #[test]
 fn a_torn_tail_reaches_to_the_last_byte_that_is_not_zero() {
     let mut world = World::new(large());
