@@ -114,6 +114,10 @@ impl Broker {
             && !(behind.chunk.is_empty() && behind.scanned >= self.routed);
         let run = run.filter(|_| !late);
         let assigned = self.next_assigned(known).filter(|(place, _)| *place <= frontier);
+        let behind_runs = assigned.is_none_or(|(place, _)| place >= known.runs_done);
+        if run.is_none() && behind_runs && known.runs_done_after > self.released() {
+            return Walk::WaitDurable;
+        }
         match (assigned, run) {
             (Some(key), None) => self.step_assigned(client, behind, key),
             // As long as one commit can take more of a run, more is assigned.

@@ -59,6 +59,9 @@ pub(super) struct Client {
     pub(super) runs: VecDeque<Run>,
     /// Runs at places below are done.
     pub(super) runs_done: Offset,
+    /// That they are done has to be durable before anything behind them is sent: below this offset, which is the highest as
+    /// long as no row says so.
+    pub(super) runs_done_after: Offset,
     /// Numbers below may have been sent on an earlier connection: they go with DUP [MQTT-3.3.1-1].
     pub(super) dup_below: u64,
     /// The log's end when it connected: deliveries at QoS 0 below are not made.

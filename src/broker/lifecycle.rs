@@ -174,6 +174,7 @@ impl Broker {
             mode,
             runs: if session_present { runs } else { VecDeque::new() },
             runs_done: progress.runs_done,
+            runs_done_after: Offset::ZERO,
             dup_below: progress.sent_limit,
             connected_at: next_offset,
             resumed: Resumed {

@@ -100,6 +100,9 @@ impl Broker {
             && staying
         {
             known.reserved.ask(after, limit, released);
+            if known.runs_done_after == Offset::MAX {
+                known.runs_done_after = after;
+            }
         }
         after
     }

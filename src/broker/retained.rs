@@ -63,11 +63,18 @@ impl Broker {
     }
 
     fn end_run(&mut self, client: ClientRef, run: &Run) -> Walk {
-        if let Some(known) = self.clients.get_mut(client.index()) {
-            known.runs.pop_front();
-            known.runs_done = run.place.next();
+        let recorded =
+            self.clients.get(client.index()).is_some_and(|known| self.is_recorded(&known.id));
+        let Some(known) = self.clients.get_mut(client.index()) else { return Walk::CaughtUp };
+        known.runs.pop_front();
+        known.runs_done = run.place.next();
+        if recorded {
+            // What follows takes numbers that a run done again after a crash would give to other messages.
+            known.runs_done_after = Offset::MAX;
+            self.progress_is_due(client);
+        } else {
+            self.progress_lags(client);
         }
-        self.progress_lags(client);
         Walk::More
     }
 

@@ -486,17 +486,21 @@ pub(super) fn payload(sent: &Sent, padding: usize) -> Bytes {
     if sent.empty {
         return Bytes::new();
     }
-    format!("{}:{}:{}", sent.number, sent.publisher, ".".repeat(padding)).into()
+    format!("{}:{}:{padding}:{}", sent.number, sent.publisher, ".".repeat(padding)).into()
 }
 
-/// The number that a payload begins with; `None` for an empty one.
+/// The number that a payload begins with; `None` for an empty one. A payload that is not as it was made has a number that
+/// nothing has.
 pub(super) fn number_in(payload: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(payload).unwrap_or("");
-    if text.is_empty() {
-        None
-    } else {
-        Some(text.split(':').next().and_then(|number| number.parse().ok()).unwrap_or(u64::MAX))
-    }
+    if payload.is_empty() { None } else { Some(checked_number(payload).unwrap_or(u64::MAX)) }
+}
+
+fn checked_number(payload: &[u8]) -> Option<u64> {
+    let mut parts = std::str::from_utf8(payload).ok()?.splitn(4, ':');
+    let number = parts.next()?.parse().ok()?;
+    let length: usize = parts.nth(1)?.parse().ok()?;
+    let padding = parts.next()?;
+    (padding.len() == length && padding.bytes().all(|byte| byte == b'.')).then_some(number)
 }
 
 pub(super) fn text(from: &str) -> Text {

@@ -37,6 +37,10 @@ pub(crate) struct Plan {
     pub(crate) power_percent: u64,
     /// Between two failures of the disk; 0 for none.
     pub(crate) disk_fault: u64,
+    /// Old segments are deleted: who is too far behind loses messages.
+    pub(crate) retains: bool,
+    /// Percent of the ends that are orderly.
+    pub(crate) stop_percent: u64,
     /// The disk is full now and then.
     pub(crate) fills: bool,
     /// Of a thousand actions, so many are this.
@@ -64,8 +68,11 @@ impl Plan {
         personas[0].publishes = true;
         let often =
             |chance: &mut Chance| if chance.percent(50) { 0 } else { chance.between(1, 40) };
+        let retains = chance.percent(15);
         Self {
-            settings: settings(chance),
+            settings: settings(retains, chance),
+            retains,
+            stop_percent: *chance.pick(&[0, 0, 20]),
             personas,
             length: chance.between(5, 25) * SECOND,
             action: *chance.pick(&[20 * MILLI, 100 * MILLI, 400 * MILLI]),
@@ -87,11 +94,12 @@ impl Plan {
     }
 }
 
-fn settings(chance: &mut Chance) -> Settings {
+fn settings(retains: bool, chance: &mut Chance) -> Settings {
     let mut options = broker::Options {
         output_bytes_max: *chance.pick(&[1 << 10, 8 << 10, 256 << 10]),
         pending_bytes_max: *chance.pick(&[4 << 10, 64 << 20]),
         sys_interval: Duration::ZERO,
+        retention_interval: Duration::from_secs(1),
         checkpoint_interval: Duration::from_millis(*chance.pick(&[200, 1_000, 5_000])),
         ..broker::Options::default()
     };
@@ -103,6 +111,7 @@ fn settings(chance: &mut Chance) -> Settings {
         batch_bytes_max: *chance.pick(&[256, 4 << 10, 4 << 20]),
         index_cache_bytes_max: *chance.pick(&[1, 64 << 20]),
         preallocate: chance.percent(50),
+        retention_bytes: retains.then(|| chance.between(8, 64) << 10),
         ..commitlog::Options::default()
     };
     let store = store::Options {

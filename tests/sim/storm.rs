@@ -19,6 +19,9 @@ use crate::plan::SECOND;
 use crate::world::Happening;
 use crate::world::World;
 
+/// How long an orderly end may take.
+const STOPPING_MAX: u64 = 20 * SECOND;
+
 impl World {
     /// A client does something, and will do something again.
     pub(super) fn act(&mut self, client: usize) {
@@ -156,7 +159,32 @@ impl World {
             let delay = self.chance.delay(10 * MILLI, 2 * self.plan.crash);
             self.after(delay, Happening::Crash);
         }
+        if self.chance.percent(self.plan.stop_percent) && !self.calm && self.engine.is_some() {
+            self.trace.line(self.now, format_args!("asked to stop"));
+            self.after(STOPPING_MAX, Happening::StopOverdue(self.life));
+            return self.event(Event::Stop);
+        }
         self.crash();
+    }
+
+    /// The broker has done all that an orderly end demands: the process exits, and nothing is lost.
+    pub(super) fn stopped(&mut self, life: u32) {
+        if life == self.life && self.engine.is_some() {
+            self.work.clear();
+            self.end_process(false);
+        }
+    }
+
+    pub(super) fn stop_overdue(&mut self, life: u32) {
+        if life != self.life || self.engine.is_none() {
+            return;
+        }
+        if self.plan.fills {
+            // A full disk holds it up until there is space.
+            self.crash();
+        } else {
+            self.violations.push("the broker was asked to stop and has not".to_owned());
+        }
     }
 
     /// The broker ends, in the middle of whatever it was doing.
@@ -165,10 +193,16 @@ impl World {
             return;
         }
         self.interrupt_work();
+        let power = self.chance.percent(self.plan.power_percent);
+        self.end_process(power);
+    }
+
+    /// The process is gone, and with `power` what was not synced.
+    fn end_process(&mut self, power: bool) {
         self.fact(&Fact::Crashed);
         self.engine = None;
         self.forget_life();
-        self.lose_what_is_not_synced();
+        self.lose_what_is_not_synced(power);
         let links: Vec<u64> =
             self.links.iter().filter(|(_, link)| !link.over).map(|(number, _)| *number).collect();
         for number in links {
@@ -210,8 +244,8 @@ impl World {
         self.disk.heal();
     }
 
-    fn lose_what_is_not_synced(&mut self) {
-        if self.chance.percent(self.plan.power_percent) {
+    fn lose_what_is_not_synced(&mut self, power: bool) {
+        if power {
             self.disk.crash(self.chance.bits());
             let kept = self.chance.index(self.states.unsynced() + 1);
             self.states.crash(kept);
@@ -242,7 +276,8 @@ impl World {
         self.disk.heal();
         if dies {
             drop(opened);
-            self.lose_what_is_not_synced();
+            let power = self.chance.percent(self.plan.power_percent);
+            self.lose_what_is_not_synced(power);
             let delay = self.chance.delay(MILLI, SECOND);
             return self.after(delay, Happening::Start);
         }
@@ -270,6 +305,9 @@ impl World {
 
     /// What was acknowledged before the crash is in the log after it.
     fn check_promised(&mut self) {
+        if self.plan.retains {
+            return;
+        }
         let Some(engine) = &mut self.engine else { return };
         let mut missing = self.promised.clone();
         engine.records(&mut |record| {

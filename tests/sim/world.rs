@@ -75,6 +75,10 @@ pub(super) enum Happening {
     Unstall(u64),
     /// The power is cut, or the process killed.
     Crash,
+    /// The broker has ended in good order.
+    Stopped(u32),
+    /// It should have by now.
+    StopOverdue(u32),
     /// The broker starts.
     Start,
     /// The disk fails, or is full.
@@ -132,6 +136,10 @@ impl World {
     pub(crate) fn new(seed: u64, prints: bool) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
+        let mut checker = Checker::default();
+        if plan.retains {
+            checker.allow_forgetting();
+        }
         let clients = plan.personas.iter().cloned().map(Client::new).collect();
         Self {
             now: BEGINNING * SECOND,
@@ -154,7 +162,7 @@ impl World {
             next_number: 0,
             promised: BTreeSet::new(),
             calm: false,
-            checker: Checker::default(),
+            checker,
             trace: Trace::new(prints),
             violations: Vec::new(),
             finished: false,
@@ -206,6 +214,8 @@ impl World {
             Happening::Answer(client) => self.answer(client),
             Happening::Unstall(link) => self.unstall(link),
             Happening::Crash => self.crash_by_plan(),
+            Happening::Stopped(life) => self.stopped(life),
+            Happening::StopOverdue(life) => self.stop_overdue(life),
             Happening::Start => self.start(),
             Happening::Fault => self.fault(),
             Happening::Calm => self.begin_calm(),
@@ -279,6 +289,7 @@ impl World {
             Sorted::Other(Output::Close { connection }) => self.server_closes(connection.0),
             Sorted::Other(Output::Pause { connection }) => self.set_paused(connection.0, true),
             Sorted::Other(Output::Resume { connection }) => self.set_paused(connection.0, false),
+            Sorted::Other(Output::Stopped) => self.after(0, Happening::Stopped(self.life)),
             Sorted::Other(Output::Poisoned(error)) => {
                 self.trace.line(self.now, format_args!("poisoned: {error}"));
                 self.after(0, Happening::Crash);
@@ -288,8 +299,7 @@ impl World {
                 | Output::Fetch { .. }
                 | Output::Verify { .. }
                 | Output::Checkpoint(_)
-                | Output::Truncate(_)
-                | Output::Stopped,
+                | Output::Truncate(_),
             ) => {}
         }
     }

@@ -14,6 +14,7 @@ type Member<'a> = (&'a Session, &'a Span);
 pub(super) fn check<'a>(
     sessions: impl Iterator<Item = &'a Session>,
     messages: &Messages,
+    forgets: bool,
     found: &mut Vec<String>,
 ) {
     let mut groups: BTreeMap<&str, Vec<Member<'a>>> = BTreeMap::new();
@@ -25,17 +26,26 @@ pub(super) fn check<'a>(
     for (group, members) in &groups {
         for known in messages.iter() {
             if members.iter().any(|(_, span)| span.matches(&known.sent.topic)) {
-                check_message(group, members, known, found);
+                check_copies(group, members, known, found);
+                if !forgets {
+                    check_arrived(group, members, known, found);
+                }
             }
         }
     }
 }
 
-fn check_message(group: &str, members: &[Member<'_>], known: &Known, found: &mut Vec<String>) {
-    let number = known.sent.number;
-    // A session counts once, however often it subscribed, and only if nothing else brings it the message.
+/// The members' sessions, each once, however often it subscribed.
+fn sessions_of<'a>(members: &[Member<'a>]) -> Vec<&'a Session> {
     let mut sessions: Vec<&Session> = members.iter().map(|(session, _)| *session).collect();
     sessions.dedup_by_key(|session| session.began);
+    sessions
+}
+
+fn check_copies(group: &str, members: &[Member<'_>], known: &Known, found: &mut Vec<String>) {
+    let number = known.sent.number;
+    let sessions = sessions_of(members);
+    // Only those to which nothing else brings the message.
     let only: Vec<&&Session> =
         sessions.iter().filter(|session| session.only_shared(&known.sent.topic)).collect();
     let copies: u32 = only.iter().map(|session| session.arrivals(number).at_qos2).sum();
@@ -47,6 +57,11 @@ fn check_message(group: &str, members: &[Member<'_>], known: &Known, found: &mut
             .collect();
         found.push(format!("{} arrived {copies} times in {group}, at {names:?}", known.sent));
     }
+}
+
+fn check_arrived(group: &str, members: &[Member<'_>], known: &Known, found: &mut Vec<String>) {
+    let number = known.sent.number;
+    let sessions = sessions_of(members);
     let Some((acknowledged, _)) = known.acknowledged else { return };
     if known.sent.qos == 0 || known.sent.expiry.is_some() || known.sent.empty {
         return;

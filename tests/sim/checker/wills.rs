@@ -166,8 +166,23 @@ impl Wills {
         }
     }
 
-    /// What had to be published arrived where it had to, and what had not did not.
-    pub(super) fn check(
+    /// What must not have been published did not arrive anywhere.
+    pub(super) fn check_never(
+        &self,
+        sessions: &[&Session],
+        messages: &Messages,
+        found: &mut Vec<String>,
+    ) {
+        for will in self.wills.values().filter(|will| will.fate() == Fate::Never) {
+            let arrived = sessions.iter().any(|session| session.arrived(will.number));
+            if let (true, Some(known)) = (arrived, messages.get(will.number)) {
+                found.push(format!("{} was published and should not have been", known.sent));
+            }
+        }
+    }
+
+    /// What had to be published arrived somewhere, if somebody surely listened.
+    pub(super) fn check_due(
         &self,
         sessions: &[&Session],
         messages: &Messages,
@@ -175,32 +190,20 @@ impl Wills {
         found: &mut Vec<String>,
     ) {
         for will in self.wills.values() {
-            let Some(known) = messages.get(will.number) else { continue };
-            let arrived = sessions.iter().any(|session| session.arrived(will.number));
-            match will.fate() {
-                Fate::Never if arrived => {
-                    found.push(format!("{} was published and should not have been", known.sent));
-                }
-                Fate::Due(by) if by + SLACK < now && !arrived => {
-                    let witness = sessions.iter().find(|session| {
-                        let own = session.client == will.client;
-                        session.online
-                            && known.sent.qos > 0
-                            && session.surely_covers(
-                                &known.sent.topic,
-                                own,
-                                known.first,
-                                Seq::MAX - 1,
-                            )
-                    });
-                    if let Some(witness) = witness {
-                        found.push(format!(
-                            "{} was due and never reached {}: {will:?}",
-                            known.sent, witness.client
-                        ));
-                    }
-                }
-                Fate::Never | Fate::Due(_) | Fate::Unknown => {}
+            let Some(known) = messages.get(will.number).filter(|known| known.sent.qos > 0) else {
+                continue;
+            };
+            let overdue = matches!(will.fate(), Fate::Due(by) if by + SLACK < now);
+            if !overdue || sessions.iter().any(|session| session.arrived(will.number)) {
+                continue;
+            }
+            let listened = |session: &&&Session| {
+                let (own, last) = (session.client == will.client, Seq::MAX - 1);
+                session.online && session.surely_covers(&known.sent.topic, own, known.first, last)
+            };
+            if let Some(witness) = sessions.iter().find(listened) {
+                let name = &witness.client;
+                found.push(format!("{} was due and never reached {name}: {will:?}", known.sent));
             }
         }
     }
