@@ -166,6 +166,11 @@ impl Batch {
         Ok(Self { header, bytes })
     }
 
+    /// The same in memory of its own.
+    pub(super) fn detached(&self) -> Self {
+        Self { header: self.header, bytes: Bytes::copy_from_slice(&self.bytes) }
+    }
+
     /// A batch that this process has made itself.
     fn sealed(bytes: Bytes, header: BatchHeader) -> Self {
         Self { header, bytes }

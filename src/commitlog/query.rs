@@ -73,14 +73,28 @@ impl Log {
         Read::Records { records: gathered.into_records(), next }
     }
 
-    /// The record with this offset, of whatever kind: none or one.
+    /// The record with this offset, of whatever kind: none or one. It has memory of its own and may be held for long.
     pub fn record(&self, offset: Offset) -> Read {
         let kept = (self.start_offset()..self.next_offset()).contains(&offset);
         if kept && offset < self.tail_offset() {
             return Read::Cold(self.cold_record(offset));
         }
-        let found = if kept { self.warm_record(offset) } else { None };
+        let found = self.peek(offset).map(StoredRecord::detached);
         Read::Records { records: found.into_iter().collect(), next: offset.next() }
+    }
+
+    /// The record with this offset, of whatever kind, if it is in memory.
+    ///
+    /// Nothing is copied but a record of the open batch. The record shares its batch's memory and keeps all of it alive:
+    /// who holds one for long takes [`Log::record`].
+    pub fn peek(&self, offset: Offset) -> Option<StoredRecord> {
+        let warm = self.tail_offset().max(self.start_offset())..self.next_offset();
+        if !warm.contains(&offset) {
+            return None;
+        }
+        let (base, index) = self.segments_from(offset).next()?;
+        let position = index.position(self.ordinal_at(base, index, offset))?;
+        self.stored(base, position, &mut None).filter(|record| record.offset == offset)
     }
 
     /// The first offset whose record is of this moment or later; the next offset when there is none.
@@ -177,12 +191,6 @@ impl Log {
         let inside = position.checked_sub(found.batch.header.position)?;
         let record = found.batch.record_at(inside as usize)?;
         Some(record.to_stored(&found.batch.bytes))
-    }
-
-    fn warm_record(&self, offset: Offset) -> Option<StoredRecord> {
-        let (base, index) = self.segments_from(offset).next()?;
-        let position = index.position(self.ordinal_at(base, index, offset))?;
-        self.stored(base, position, &mut None).filter(|record| record.offset == offset)
     }
 
     /// The request for the part of `from..to` that is in one segment and not in memory.

@@ -15,6 +15,8 @@ use crate::commitlog::StoredRecord;
 use crate::commitlog::Truncation;
 use crate::commitlog::batch::Batch;
 use crate::commitlog::batch::RawRecord;
+use crate::commitlog::cache::BatchCache;
+use crate::commitlog::cache::DecodedBatch;
 use crate::commitlog::cache::SegmentCache;
 use crate::commitlog::directory;
 use crate::commitlog::disk::Disk;
@@ -35,6 +37,8 @@ const RUN_BYTES_MAX: u64 = 1 << 20;
 pub(super) const READ_BYTES_MAX: usize = 4 << 20;
 /// How many at least are worth reading where much of it is wanted.
 const DENSE_BYTES: usize = 128 << 10;
+/// How many bytes of decoded batches a reader keeps.
+const BATCH_CACHE_BYTES_MAX: usize = 8 << 20;
 
 /// A read that memory could not answer. Holds all that a [`Reader`] needs to know.
 pub struct ReadRequest {
@@ -122,19 +126,22 @@ pub struct ReadResult {
     pub damage: Vec<Damage>,
 }
 
-/// Reads segments. Has a bounded cache of indexes; may live in any thread, and there may be several.
+/// Reads segments. Has bounded caches of indexes and of the batches read last, so that the neighbours of what was read cost
+/// no reading; may live in any thread, and there may be several.
 pub struct Reader {
     disk: Arc<dyn Disk>,
     log_id: u64,
     cache: SegmentCache,
+    batches: BatchCache,
 }
 
 impl Reader {
     pub(super) fn new(disk: Arc<dyn Disk>, log_id: u64, cache_bytes_max: usize) -> Self {
-        Self { disk, log_id, cache: SegmentCache::new(cache_bytes_max) }
+        let cache = SegmentCache::new(cache_bytes_max);
+        Self { disk, log_id, cache, batches: BatchCache::new(BATCH_CACHE_BYTES_MAX) }
     }
 
-    /// Another reader of the same log, with a cache of its own.
+    /// Another reader of the same log, with caches of its own.
     #[must_use]
     pub fn another(&self) -> Self {
         Self::new(Arc::clone(&self.disk), self.log_id, self.cache.bytes_max())
@@ -149,10 +156,10 @@ impl Reader {
             return Ok(ReadResult { next: request.to, ..ReadResult::default() });
         };
         if let Some(plan) = &request.plan {
-            return fetch(file.as_ref(), self.log_id, request, plan);
+            return self.fetch(file.as_ref(), request, plan);
         }
         let index = self.index(request.segment, file.as_ref())?;
-        let mut result = fetch(file.as_ref(), self.log_id, request, &plan(&index, request))?;
+        let mut result = self.fetch(file.as_ref(), request, &plan(&index, request))?;
         let holes =
             index.damage.iter().filter(|hole| hole.from < result.next && hole.to > request.from);
         result.damage.extend(holes.cloned());
@@ -173,14 +180,12 @@ impl Reader {
             index.batches()
         };
         let name = segment::file_name(request.segment);
-        let mut window = Window::new(file.as_ref(), &name, directory::size(file.as_ref(), &name)?);
+        let mut window = window(file.as_ref(), &name, batches);
         for entry in batches.iter().filter(|batch| batch.max_timestamp >= request.timestamp) {
-            let bytes = window.slice_ahead(u64::from(entry.position), entry.length as usize, 0)?;
-            let Ok(batch) = Batch::decode(&bytes, self.log_id, u64::from(entry.position)) else {
-                continue;
-            };
-            if let Some(record) =
-                batch.records().find(|record| record.timestamp >= request.timestamp)
+            let Ok(batch) = self.batch(request.segment, &mut window, entry, 0)? else { continue };
+            if let Some(record) = batch
+                .records_from(Offset::ZERO)
+                .find(|record| record.timestamp >= request.timestamp)
             {
                 return Ok(record.offset);
             }
@@ -199,28 +204,105 @@ impl Reader {
         from: Offset,
         visit: &mut dyn FnMut(StoredRecord),
     ) -> Result<Vec<Damage>, StorageError> {
+        self.replay_to(from, Offset::MAX, visit)
+    }
+
+    /// As [`Reader::replay`], for the records in `from..to`. What stands in a file after the last of them is not looked
+    /// at, so that a log that was opened just now need not be searched to its end a second time.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn replay_to(
+        &mut self,
+        from: Offset,
+        to: Offset,
+        visit: &mut dyn FnMut(StoredRecord),
+    ) -> Result<Vec<Damage>, StorageError> {
         let bases = directory::segments(self.disk.as_ref())?;
         let first = bases.partition_point(|base| *base <= from).saturating_sub(1);
         let mut damage = Vec::new();
         for (number, base) in bases.iter().enumerate().skip(first) {
-            let Some(file) = directory::open(self.disk.as_ref(), &segment::file_name(*base))?
-            else {
-                continue;
-            };
+            if *base >= to {
+                break;
+            }
             let name = segment::file_name(*base);
-            let scan = segment::scan(file.as_ref(), &name, self.log_id, *base, &mut |batch| {
-                let records = batch.records().filter(|record| record.offset >= from);
+            let Some(file) = directory::open(self.disk.as_ref(), &name)? else { continue };
+            let mut visit = |batch: &Batch| {
+                let records = batch.records().filter(|record| (from..to).contains(&record.offset));
                 records.for_each(|record| visit(record.to_stored(&batch.bytes)));
-            })?;
-            damage.extend(directory::damage_of(&name, &scan, bases.get(number + 1).copied()));
+            };
+            let scan = segment::scan_to(file.as_ref(), &name, self.log_id, *base, to, &mut visit)?;
+            let whole = scan.next_offset < to;
+            let next_base = bases.get(number + 1).copied().filter(|_| whole);
+            damage.extend(directory::damage_of(&name, &scan, next_base));
         }
         damage.retain(|damage| damage.to > from);
         Ok(damage)
     }
 
-    /// Closes the files of segments that were given up, so that their space comes back.
+    /// Closes the files of segments that were given up, so that their space comes back, and drops what was read of them.
     pub fn forget(&mut self, truncation: &Truncation) {
         self.cache.forget(&truncation.segments);
+        self.batches.forget(&truncation.segments);
+    }
+
+    /// Reads the batches of a plan and picks the records.
+    fn fetch(
+        &mut self,
+        file: &dyn DiskFile,
+        request: &ReadRequest,
+        plan: &Plan,
+    ) -> Result<ReadResult, StorageError> {
+        let (from, to, next) = (request.from, request.to, plan.next);
+        let mut gathered =
+            Gathered { records: Vec::new(), bytes_left: request.bytes_max, from, to, next };
+        let mut damage = Vec::new();
+        let name = segment::file_name(request.segment);
+        let mut window = window(file, &name, &plan.batches);
+        let mut wanted = plan.ordinals.as_deref();
+        for (number, entry) in plan.batches.iter().enumerate() {
+            let ahead = run_bytes(plan.batches.get(number..).unwrap_or_default());
+            let here = wanted.map(|all| {
+                all.split_at(all.partition_point(|ordinal| *ordinal < entry.next_ordinal()))
+            });
+            wanted = here.map(|(_, later)| later);
+            let ordinals = here.map(|(ordinals, _)| ordinals);
+            match self.batch(request.segment, &mut window, entry, ahead)? {
+                Ok(batch) => {
+                    if pick_wanted(&batch, &request.select, ordinals, &mut gathered).is_break() {
+                        break;
+                    }
+                }
+                Err(what) => damage.push(broken(&name, entry, what)),
+            }
+        }
+        let next = gathered.next;
+        Ok(ReadResult { records: gathered.into_records(), next, damage })
+    }
+
+    /// A batch that an index speaks of: from the cache, or from the file, of which `ahead` bytes are read if it has to be.
+    fn batch(
+        &mut self,
+        segment: Offset,
+        window: &mut Window<'_>,
+        entry: &BatchEntry,
+        ahead: usize,
+    ) -> Result<Result<Arc<DecodedBatch>, Fault>, StorageError> {
+        if let Some(batch) = self.batches.get(segment, entry) {
+            return Ok(Ok(batch));
+        }
+        let bytes = window.slice_ahead(u64::from(entry.position), entry.length as usize, ahead)?;
+        let decoded = decode(&bytes, self.log_id, entry);
+        Ok(decoded.map(|batch| {
+            let kept = self.batches.keeps(&batch);
+            // What was read in one go holds other batches, too: what is kept gets memory of its own.
+            let batch = if kept { batch.detached() } else { batch };
+            let batch = Arc::new(DecodedBatch::new(batch, *entry));
+            if kept {
+                self.batches.put(segment, &batch);
+            }
+            batch
+        }))
     }
 
     fn file(&mut self, base: Offset) -> Result<Option<Arc<dyn DiskFile>>, StorageError> {
@@ -279,47 +361,25 @@ fn plan(index: &FileIndex, request: &ReadRequest) -> Plan {
     plan
 }
 
-/// Reads the batches of a plan and picks the records.
-fn fetch(
-    file: &dyn DiskFile,
-    log_id: u64,
-    request: &ReadRequest,
-    plan: &Plan,
-) -> Result<ReadResult, StorageError> {
-    let (from, to) = (request.from, request.to);
-    let mut gathered =
-        Gathered { records: Vec::new(), bytes_left: request.bytes_max, from, to, next: plan.next };
-    let mut damage = Vec::new();
-    let name = segment::file_name(request.segment);
-    let mut window = Window::new(file, &name, directory::size(file, &name)?);
-    let mut wanted = plan.ordinals.as_deref();
-    for (number, entry) in plan.batches.iter().enumerate() {
-        let ahead = run_bytes(plan.batches.get(number..).unwrap_or_default());
-        let bytes = window.slice_ahead(u64::from(entry.position), entry.length as usize, ahead)?;
-        let here = wanted.map(|all| {
-            all.split_at(all.partition_point(|ordinal| *ordinal < entry.next_ordinal()))
-        });
-        wanted = here.map(|(_, later)| later);
-        match decode(&bytes, log_id, entry) {
-            Ok(batch) => {
-                let picked = match (&request.select, here) {
-                    (_, Some((ordinals, _))) => {
-                        pick_numbered(&batch, entry, ordinals, &mut gathered)
-                    }
-                    (Select::Matching(matcher), None) => pick(&batch, &mut gathered, |record| {
-                        record.indexed && matcher.matches(record.key)
-                    }),
-                    (Select::Every, None) => pick(&batch, &mut gathered, |_| true),
-                };
-                if picked.is_break() {
-                    break;
-                }
-            }
-            Err(what) => damage.push(broken(&name, entry, what)),
+/// Sees a file up to the end of the last of these batches.
+fn window<'a>(file: &'a dyn DiskFile, name: &'a str, batches: &[BatchEntry]) -> Window<'a> {
+    Window::new(file, name, batches.last().map_or(0, BatchEntry::end))
+}
+
+/// Takes the wanted records of one batch; breaks when no more fit.
+fn pick_wanted(
+    batch: &DecodedBatch,
+    select: &Select,
+    ordinals: Option<&[u32]>,
+    gathered: &mut Gathered,
+) -> ControlFlow<()> {
+    match (select, ordinals) {
+        (_, Some(ordinals)) => pick_numbered(batch, ordinals, gathered),
+        (Select::Matching(matcher), None) => {
+            pick(batch, gathered, |record| record.indexed && matcher.matches(record.key))
         }
+        (Select::Every, None) => pick(batch, gathered, |_| true),
     }
-    let next = gathered.next;
-    Ok(ReadResult { records: gathered.into_records(), next, damage })
 }
 
 /// How many bytes from the first of these batches on are worth reading in one go.
@@ -345,28 +405,28 @@ fn decode(bytes: &Bytes, log_id: u64, entry: &BatchEntry) -> Result<Batch, Fault
 
 /// Takes the records of a batch that have these ordinals; breaks when no more fit.
 fn pick_numbered(
-    batch: &Batch,
-    entry: &BatchEntry,
+    batch: &DecodedBatch,
     ordinals: &[u32],
     gathered: &mut Gathered,
 ) -> ControlFlow<()> {
-    let mut ordinals = ordinals.iter().peekable();
-    let mut numbers = entry.first_ordinal..;
-    pick(batch, gathered, |_| {
-        let number = numbers.next();
-        ordinals.next_if(|ordinal| Some(**ordinal) == number).is_some()
-    })
+    for ordinal in ordinals {
+        if let Some(record) = batch.record(*ordinal) {
+            gathered.add(batch.stored(record))?;
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// Takes the wanted records of a batch; breaks when no more fit.
 fn pick(
-    batch: &Batch,
+    batch: &DecodedBatch,
     gathered: &mut Gathered,
     mut wanted: impl FnMut(&RawRecord<'_>) -> bool,
 ) -> ControlFlow<()> {
-    for record in batch.records() {
+    let (from, to) = (gathered.from, gathered.to);
+    for record in batch.records_from(from).take_while(|record| record.offset < to) {
         if wanted(&record) {
-            gathered.add(record.to_stored(&batch.bytes))?;
+            gathered.add(batch.stored(record))?;
         }
     }
     ControlFlow::Continue(())

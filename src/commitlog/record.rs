@@ -20,7 +20,8 @@ pub struct Record<'a> {
     pub value: &'a [u8],
 }
 
-/// A record that was read. Those of one read share memory of their own; those of a replay share that of their batch.
+/// A record that was read. Those of one read share memory of their own; those of a replay or a peek share that of their
+/// batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecord {
     /// Its number.
@@ -53,6 +54,11 @@ impl StoredRecord {
     /// The value, sharing the record's memory.
     pub fn shared_value(&self) -> Bytes {
         self.bytes.slice(self.key_len..)
+    }
+
+    /// The same in memory of its own.
+    pub(super) fn detached(self) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), ..self }
     }
 
     /// The bytes of key and value together.

@@ -31,6 +31,11 @@ pub(super) const VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"TIDELOG1";
 /// How much is read at once.
 const WINDOW_BYTES: usize = 1 << 20;
+/// How much is asked at once whether it is nothing but zeros.
+const BLOCK_BYTES: usize = 4 << 10;
+const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+/// The magic and the log id: what a batch is known by before it is read.
+const SIGN_BYTES: usize = 16;
 
 /// The name of the segment that begins at this offset.
 pub(super) fn file_name(base: Offset) -> String {
@@ -130,13 +135,33 @@ impl<'a> Window<'a> {
             return Ok(bytes);
         }
         let rest = usize::try_from(self.size.saturating_sub(position)).unwrap_or(usize::MAX);
-        let mut buffer = BytesMut::zeroed(len.max(ahead).min(rest));
+        let mut buffer = self.buffer(len.max(ahead).min(rest));
         let read = |error: io::Error| StorageError::read(self.name, position, error);
         let count = self.file.read_at(&mut buffer, position).map_err(read)?;
         buffer.truncate(count);
         self.start = position;
         self.bytes = buffer.freeze();
         Ok(self.bytes.slice(..len.min(count)))
+    }
+
+    /// Memory to read into: what was read before, if nobody looks at it any more.
+    fn buffer(&mut self, len: usize) -> BytesMut {
+        match std::mem::take(&mut self.bytes).try_into_mut() {
+            Ok(mut buffer) if buffer.capacity() >= len => {
+                buffer.resize(len, 0);
+                buffer
+            }
+            _ => BytesMut::zeroed(len),
+        }
+    }
+
+    /// All bytes from `position` on that were read already; if those are fewer than `len`, more are read.
+    fn ahead(&mut self, position: u64, len: usize) -> Result<Bytes, StorageError> {
+        let seen = position.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
+        match seen.filter(|from| from.saturating_add(len) <= self.bytes.len()) {
+            Some(from) => Ok(self.bytes.slice(from..)),
+            None => self.slice(position, WINDOW_BYTES),
+        }
     }
 
     fn seen(&self, position: u64, len: usize) -> Option<Bytes> {
@@ -187,6 +212,8 @@ pub(super) struct Scanner<'a> {
     window: Window<'a>,
     log_id: u64,
     base: Offset,
+    /// The place after the last byte after the sound batches that was seen not to be zero.
+    used: u64,
     scan: Scan,
 }
 
@@ -198,11 +225,24 @@ pub(super) fn scan(
     base: Offset,
     visit: &mut dyn FnMut(&Batch),
 ) -> Result<Scan, StorageError> {
+    scan_to(file, name, log_id, base, Offset::MAX, visit)
+}
+
+/// As [`scan`], but ends with the batch that reaches the offset `to`: what is after it is not looked at.
+pub(super) fn scan_to(
+    file: &dyn DiskFile,
+    name: &str,
+    log_id: u64,
+    base: Offset,
+    to: Offset,
+    visit: &mut dyn FnMut(&Batch),
+) -> Result<Scan, StorageError> {
     let size = file.size().map_err(|error| StorageError::read(name, 0, error))?;
     let scan = Scan { end: HEADER_BYTES as u64, next_offset: base, ..Scan::default() };
-    let mut scanner = Scanner { window: Window::new(file, name, size), log_id, base, scan };
+    let window = Window::new(file, name, size);
+    let mut scanner = Scanner { window, log_id, base, used: 0, scan };
     scanner.check_header()?;
-    scanner.run(visit)?;
+    scanner.run(to, visit)?;
     Ok(scanner.scan)
 }
 
@@ -214,8 +254,8 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn run(&mut self, visit: &mut dyn FnMut(&Batch)) -> Result<(), StorageError> {
-        loop {
+    fn run(&mut self, to: Offset, visit: &mut dyn FnMut(&Batch)) -> Result<(), StorageError> {
+        while self.scan.next_offset < to {
             let fault = match self.batch(self.scan.end)? {
                 Ok(batch) => {
                     self.note_gap(&batch);
@@ -225,12 +265,13 @@ impl Scanner<'_> {
                 Err(fault) => fault,
             };
             let Some(batch) = self.next_sound(self.scan.end)? else {
-                self.scan.trailing_bytes = self.last_used()?.saturating_sub(self.scan.end);
+                self.scan.trailing_bytes = self.used.saturating_sub(self.scan.end);
                 return Ok(());
             };
             self.note_damage(&batch, fault);
             self.accept(&batch, visit);
         }
+        Ok(())
     }
 
     /// The batch at this place, if it is sound and its records follow those before.
@@ -250,8 +291,10 @@ impl Scanner<'_> {
         }))
     }
 
-    /// The first sound batch after this place.
+    /// The first sound batch after this place; where there is none, all bytes up to the file's end were seen.
     fn next_sound(&mut self, position: u64) -> Result<Option<Batch>, StorageError> {
+        let start = self.window.slice(position, batch::ALIGNMENT)?;
+        self.note_used(position, &start);
         let mut position = position;
         while let Some(candidate) = self.candidate(position + batch::ALIGNMENT as u64)? {
             if let Ok(batch) = self.batch(candidate)? {
@@ -263,36 +306,43 @@ impl Scanner<'_> {
     }
 
     /// The first place from `position` on that looks like the beginning of a batch of this log.
+    ///
+    /// Most of what is looked at are the zeros of a file that was filled ahead: they are passed block by block.
     fn candidate(&mut self, mut position: u64) -> Result<Option<u64>, StorageError> {
         loop {
-            let bytes = self.window.slice(position, WINDOW_BYTES)?;
-            let mut at = 0;
-            while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= 16) {
-                if rest.starts_with(&batch::MAGIC) && Fields(rest).long(8) == self.log_id {
-                    return Ok(Some(position + at as u64));
-                }
-                at += batch::ALIGNMENT;
-            }
-            if at == 0 {
+            let bytes = self.window.ahead(position, SIGN_BYTES)?;
+            if bytes.len() < SIGN_BYTES {
+                self.note_used(position, &bytes);
                 return Ok(None);
             }
-            position += at as u64;
+            for (number, block) in bytes.chunks(BLOCK_BYTES).enumerate() {
+                if ZEROS.starts_with(block) {
+                    continue;
+                }
+                let at = number * BLOCK_BYTES;
+                self.note_used(position + at as u64, block);
+                if let Some(found) = self.sign(bytes.get(at..).unwrap_or_default(), block.len()) {
+                    return Ok(Some(position + (at + found) as u64));
+                }
+            }
+            // The first place with too few bytes after it to tell.
+            position +=
+                (bytes.len() / batch::ALIGNMENT * batch::ALIGNMENT - batch::ALIGNMENT) as u64;
         }
     }
 
-    /// The place after the last byte that is not zero.
-    fn last_used(&mut self) -> Result<u64, StorageError> {
-        let mut position = self.scan.end;
-        let mut last = position;
-        loop {
-            let bytes = self.window.slice(position, WINDOW_BYTES)?;
-            if bytes.is_empty() {
-                return Ok(last);
-            }
-            if let Some(at) = bytes.iter().rposition(|byte| *byte != 0) {
-                last = position + at as u64 + 1;
-            }
-            position += bytes.len() as u64;
+    /// Where in the first `len` of these bytes something begins that is marked as a batch of this log.
+    fn sign(&self, bytes: &[u8], len: usize) -> Option<usize> {
+        (0..len).step_by(batch::ALIGNMENT).find(|at| {
+            let marked = bytes.get(*at..).filter(|rest| rest.starts_with(&batch::MAGIC));
+            marked
+                .is_some_and(|rest| rest.len() >= SIGN_BYTES && Fields(rest).long(8) == self.log_id)
+        })
+    }
+
+    fn note_used(&mut self, position: u64, bytes: &[u8]) {
+        if let Some(at) = bytes.iter().rposition(|byte| *byte != 0) {
+            self.used = self.used.max(position + at as u64 + 1);
         }
     }
 

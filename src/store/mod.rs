@@ -233,14 +233,9 @@ impl Store {
         self.log.committed(committed);
     }
 
-    /// The message at an offset, if it is in memory; the open batch is.
+    /// The message at an offset, if it is in memory; the open batch is. It keeps its whole batch in memory: let go of it soon.
     pub fn peek(&self, offset: Offset) -> Option<StoredMessage> {
-        match self.log.record(offset) {
-            Read::Records { records, .. } => {
-                records.into_iter().next().and_then(StoredMessage::new)
-            }
-            Read::Cold(_) => None,
-        }
+        self.log.peek(offset).and_then(StoredMessage::new)
     }
 
     /// The record at an offset, of whatever kind, from memory or by a cold read: what a retained message is read with.

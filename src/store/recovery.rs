@@ -320,7 +320,7 @@ impl Fold {
             CheckpointUse::Rebuilt(_) => report.start_offset,
         };
         if from < next_offset {
-            self.damage = reader.replay(from, &mut |record| {
+            self.damage = reader.replay_to(from, next_offset, &mut |record| {
                 if record.offset < from {
                     return;
                 }

@@ -17,7 +17,6 @@ pub(super) use layout::Meta;
 pub(super) use layout::SCHEMA;
 
 use crate::commitlog::Offset;
-use crate::commitlog::Read;
 use crate::commitlog::StoredRecord;
 use crate::store::RowKey;
 use crate::store::StateError;
@@ -151,10 +150,7 @@ impl Store {
         if offset == latest && latest == previous && !whole && self.changes.is_empty() {
             return None;
         }
-        let mark = match self.log.record(self.last_offset()) {
-            Read::Records { records, .. } => records.first().map_or(0, mark),
-            Read::Cold(_) => 0,
-        };
+        let mark = self.log.peek(self.last_offset()).as_ref().map_or(0, mark);
         let changes = std::mem::take(&mut self.changes);
         let rows = changes.into_iter().map(|key| saved(&self.state, key)).collect();
         Some(Checkpoint { offset, mark, whole, rows })
