@@ -19,6 +19,9 @@ use crate::plan::SECOND;
 use crate::world::Happening;
 use crate::world::World;
 
+/// How many messages a run has at most: more take more time and show no more.
+const MESSAGES_MAX: u64 = 4_000;
+
 /// How long an orderly end may take.
 const STOPPING_MAX: u64 = 20 * SECOND;
 
@@ -107,7 +110,7 @@ impl World {
             }
             1 if chance.percent(20) => known.unsubscribe(chance, effects),
             2 => known.ping(effects),
-            _ if known.persona.publishes => {
+            _ if known.persona.publishes && self.next_number < MESSAGES_MAX => {
                 for _ in 0..chance.between(1, 4) {
                     self.next_number += 1;
                     known.publish(self.next_number, chance, effects);
