@@ -79,11 +79,11 @@ fn seeds() {
     let (base, count) = number("SIM_SEEDS").map_or((0, SEEDS), |count| (fresh(), count));
     println!("seeds {base} to {}", base + count - 1);
     // One simulation is one thread; several can run side by side.
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let share = |first: u64| (first..base + count).step_by(threads as usize).for_each(check);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = |first: u64| (first..base + count).step_by(threads).for_each(check);
     std::thread::scope(|scope| {
         let running: Vec<_> =
-            (base..base + threads).map(|first| scope.spawn(move || share(first))).collect();
+            (base..).take(threads).map(|first| scope.spawn(move || share(first))).collect();
         for thread in running {
             if let Err(violation) = thread.join() {
                 std::panic::resume_unwind(violation);
