@@ -14,7 +14,6 @@
     clippy::wildcard_enum_match_arm,
     clippy::print_stderr,
     clippy::print_stdout,
-    clippy::format_push_string,
     reason = "tests run a real process in real time, and a panic is how they fail"
 )]
 
