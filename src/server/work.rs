@@ -42,6 +42,8 @@ const READERS: usize = 2;
 pub(super) struct Work {
     writes: Sender<Write>,
     reads: Sender<Read>,
+    /// To each reader.
+    truncations: Vec<Sender<Truncation>>,
     checks: Sender<Check>,
     checkpoints: Sender<Checkpoint>,
 }
@@ -61,9 +63,13 @@ enum Write {
     Truncate(Truncation),
 }
 
-struct Read {
-    ticket: u64,
-    request: ReadRequest,
+enum Read {
+    Fetch {
+        ticket: u64,
+        request: ReadRequest,
+    },
+    /// Something was truncated: look what.
+    Forget,
 }
 
 /// A password check, with its ticket in it.
@@ -90,10 +96,13 @@ impl Work {
             checkpoint_all(&at, checkpointer, &waiting_checkpoints);
         })?);
         let waiting_reads = Arc::new(Mutex::new(waiting_reads));
+        let mut truncations = Vec::new();
         for _ in 0..READERS {
             let (at, waiting, reader) =
                 (Arc::clone(driver), Arc::clone(&waiting_reads), reader.another());
-            let work = move || read_all(&at, reader, &waiting);
+            let (truncated, gone) = mpsc::channel();
+            truncations.push(truncated);
+            let work = move || read_all(&at, reader, &waiting, &gone);
             threads.push(start(driver, "tidelog-reader", work)?);
         }
         let waiting_checks = Arc::new(Mutex::new(waiting_checks));
@@ -102,7 +111,7 @@ impl Work {
             let work = move || check_all(&at, &waiting);
             threads.push(start(driver, "tidelog-verify", work)?);
         }
-        driver.employ(Self { writes, reads, checks, checkpoints });
+        driver.employ(Self { writes, reads, truncations, checks, checkpoints });
         Ok(threads)
     }
 
@@ -110,8 +119,13 @@ impl Work {
     pub(super) fn begin(&self, output: Output) {
         let taken = match output {
             Output::Commit(batch) => self.writes.send(Write::Commit(batch)).is_ok(),
-            Output::Truncate(truncation) => self.writes.send(Write::Truncate(truncation)).is_ok(),
-            Output::Fetch { ticket, request } => self.reads.send(Read { ticket, request }).is_ok(),
+            Output::Truncate(truncation) => {
+                self.forget(&truncation);
+                self.writes.send(Write::Truncate(truncation)).is_ok()
+            }
+            Output::Fetch { ticket, request } => {
+                self.reads.send(Read::Fetch { ticket, request }).is_ok()
+            }
             Output::Verify { ticket, job } => {
                 let check = Box::new(move || Event::Verified { ticket, verdict: job.run() });
                 self.checks.send(check).is_ok()
@@ -126,6 +140,18 @@ impl Work {
         };
         if !taken {
             tracing::error!("a worker is gone");
+        }
+    }
+}
+
+impl Work {
+    /// Has the readers let go of the files of segments that are given up, so that their space comes back.
+    fn forget(&self, truncation: &Truncation) {
+        for truncated in &self.truncations {
+            let told = truncated.send(truncation.clone()).is_ok();
+            if !told || self.reads.send(Read::Forget).is_err() {
+                tracing::error!("a reader is gone");
+            }
         }
     }
 }
@@ -188,9 +214,19 @@ fn checkpoint_all(driver: &Driver, mut checkpointer: Checkpointer, waiting: &Rec
     }
 }
 
-fn read_all(driver: &Driver, mut reader: Reader, waiting: &Mutex<Receiver<Read>>) {
-    while let Some(Read { ticket, request }) = next(waiting) {
-        driver.turn([Event::Fetched { ticket, result: reader.read(&request) }]);
+fn read_all(
+    driver: &Driver,
+    mut reader: Reader,
+    waiting: &Mutex<Receiver<Read>>,
+    gone: &Receiver<Truncation>,
+) {
+    while let Some(read) = next(waiting) {
+        for truncation in gone.try_iter() {
+            reader.forget(&truncation);
+        }
+        if let Read::Fetch { ticket, request } = read {
+            driver.turn([Event::Fetched { ticket, result: reader.read(&request) }]);
+        }
     }
 }
 
