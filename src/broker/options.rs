@@ -38,7 +38,7 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// How often old segments are looked for.
     pub retention_interval: Duration,
-    /// Where clients are sent when the server shuts down (0x9D), if anywhere [5.0, 4.11].
+    /// Where clients are sent when the server shuts down (0x9C), if anywhere [5.0, 4.11].
     pub server_reference: Option<Text>,
 }
 
