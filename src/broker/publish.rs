@@ -167,8 +167,14 @@ impl Broker {
         dropped: Dropped,
     ) {
         self.stats.drop_messages(dropped, 1);
-        let is_v5 =
-            self.connections.get(slot).is_some_and(|connection| connection.version().is_v5());
+        let Some(connection) = self.connections.get(slot) else { return };
+        let is_v5 = connection.version().is_v5();
+        let (id, peer) = (connection.id, &connection.origin.peer);
+        if publish.packet_id.is_some() && !is_v5 {
+            tracing::info!(connection = %id, %peer, %reason, "publish refused, connection closed");
+        } else {
+            tracing::debug!(connection = %id, %peer, %reason, "publish refused");
+        }
         match (publish.packet_id, is_v5) {
             (None, _) => {}
             (Some(_), false) => self.close_for(slot, reason),

@@ -21,6 +21,9 @@ use crate::config::TraceFormat;
 use crate::server::Server;
 use crate::server::ServerError;
 
+/// The store's tree below the state says nothing that an operator can use, and much of it, below a warning.
+const LIBRARIES: &str = "sled=warn";
+
 /// The diagnostics that say what standard output says.
 const STARTUP: &str = "tidelog::server::startup=off";
 
@@ -46,7 +49,7 @@ fn start(config: Config) -> Result<crate::server::Running, Failure> {
 /// Sends diagnostics to standard error.
 fn start_tracing(trace: &Trace) -> Result<(), Failure> {
     let wrong = |error: ParseError| Failure::usage(format!("configuration: trace.level: {error}"));
-    let filter: EnvFilter = EnvFilter::builder().parse(&trace.level).map_err(wrong)?;
+    let filter: EnvFilter = EnvFilter::builder().parse(directives(&trace.level)).map_err(wrong)?;
     let colours = io::stderr().is_terminal();
     let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(colours);
     match trace.format {
@@ -57,6 +60,11 @@ fn start_tracing(trace: &Trace) -> Result<(), Failure> {
         TraceFormat::Json => subscriber.json().with_env_filter(filter).init(),
     }
     Ok(())
+}
+
+/// The user's directives, after those that they may replace.
+fn directives(level: &str) -> String {
+    format!("{LIBRARIES},{level}")
 }
 
 /// What the user named and is wrong is a matter of configuration.

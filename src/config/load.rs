@@ -44,9 +44,10 @@ impl Sources {
             layers.file(&read(path)?, path)?;
         }
         layers.environment(environment)?;
+        // Before what is set, so that the listeners made here can be given certificates.
+        layers.listen(&self.listen)?;
         self.set.iter().try_for_each(|assignment| layers.set(assignment))?;
         self.data.iter().try_for_each(|dir| layers.data(dir))?;
-        layers.listen(&self.listen)?;
         Ok(layers)
     }
 

@@ -74,6 +74,13 @@ pub struct ListenerAddress {
     pub websocket_path: Option<String>,
 }
 
+impl ListenerAddress {
+    /// Whether its display has the name in it: the kind or the address.
+    pub(super) fn says_its_name(&self) -> bool {
+        *self.name == *self.kind || *self.name == *endpoint_text(&self.endpoint)
+    }
+}
+
 impl fmt::Display for ListenerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on {}", self.kind, endpoint_text(&self.endpoint))?;

@@ -99,8 +99,12 @@ impl fmt::Display for Startup {
             writeln!(f, "WARNING: {warning}")?;
         }
         f.write_str("listening:")?;
-        for address in &self.addresses {
-            write!(f, " {address} ({})", address.name)?;
+        for (index, address) in self.addresses.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma} {address}")?;
+            if !address.says_its_name() {
+                write!(f, " ({})", address.name)?;
+            }
         }
         Ok(())
     }

@@ -132,6 +132,26 @@ fn later_sources_win_and_are_named() {
 }
 
 #[test]
+fn a_listener_of_the_command_line_is_given_its_certificate_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("t.toml");
+    std::fs::write(&file, "").unwrap();
+    let sources = Sources {
+        file: Some(file),
+        set: vec![
+            "listener.0.certificate=server.pem".to_owned(),
+            "listener.0.key=server-key.pem".to_owned(),
+        ],
+        listen: vec!["tls://127.0.0.1:8883".to_owned()],
+        data: None,
+    };
+    let config = sources.layers_in([]).unwrap().config().unwrap();
+    let tls = config.listeners[0].tls.as_ref().unwrap();
+    assert_eq!(tls.certificate, PathBuf::from("server.pem"));
+    assert_eq!(tls.key, PathBuf::from("server-key.pem"));
+}
+
+#[test]
 fn a_file_that_was_named_has_to_be_there() {
     let sources =
         Sources { file: Some(PathBuf::from("/nonexistent/t.toml")), ..Sources::default() };

@@ -34,6 +34,10 @@ use super::frames::head;
 
 /// The subprotocol that a client has to offer.
 const SUBPROTOCOL: &str = "mqtt";
+/// What is said to a client that does not offer it.
+const NO_SUBPROTOCOL: &str = "MQTT over WebSocket needs the subprotocol mqtt\n";
+/// What is said to a client on another path.
+const NO_SUCH_PATH: &str = "there is no MQTT on this path\n";
 /// The largest frame we send; larger writes become several.
 const FRAME_BYTES_MAX: usize = 64 << 10;
 /// The normal end of a WebSocket.
@@ -264,23 +268,24 @@ fn answer(
     mut response: Response,
 ) -> Result<Response, ErrorResponse> {
     if request.uri().path() != path {
-        return Err(refusal(StatusCode::NOT_FOUND));
+        return Err(refusal(StatusCode::NOT_FOUND, NO_SUCH_PATH));
     }
     let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL);
     let mut offers = offers.iter().filter_map(|offer| offer.to_str().ok());
     if !offers.any(|offer| offer.split(',').any(|one| one.trim() == SUBPROTOCOL)) {
-        return Err(refusal(StatusCode::BAD_REQUEST));
+        return Err(refusal(StatusCode::BAD_REQUEST, NO_SUBPROTOCOL));
     }
     let chosen = HeaderValue::from_static(SUBPROTOCOL);
     response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
     Ok(response)
 }
 
-fn refusal(status: StatusCode) -> ErrorResponse {
-    let mut response = ErrorResponse::new(None);
+fn refusal(status: StatusCode, why: &'static str) -> ErrorResponse {
+    let mut response = ErrorResponse::new(Some(why.to_owned()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(why.len()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
