@@ -144,6 +144,7 @@ impl Broker {
     /// Lets go what has become durable: acknowledgements first, then deliveries, then those who are behind.
     fn advance(&mut self) {
         let released = self.released();
+        self.ended.retain(|_, until| *until > released);
         self.release_gates(released);
         self.route_durable(released);
         for turn in std::mem::take(&mut self.commit.waiting) {

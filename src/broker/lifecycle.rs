@@ -82,8 +82,9 @@ impl Broker {
     ) {
         let client_id = identity.client_id;
         self.take_over(&client_id, connect.clean_start);
-        let ended =
-            if connect.clean_start { self.end_old_session(&client_id) } else { Offset::ZERO };
+        if connect.clean_start {
+            self.end_session(&client_id);
+        }
         let limits = Limits::negotiate(connect, &self.options.session);
         let session_present =
             self.store.state().session(&client_id).is_some_and(|session| session.session.is_some());
@@ -95,6 +96,8 @@ impl Broker {
         let reserved = if recorded { self.put_progress(client, true) } else { Offset::ZERO };
         let will = connect.will.as_ref().map(|will| self.keep_will(&client_id, will));
         let opened = if recorded { opened.next() } else { Offset::ZERO };
+        // A crash must not bring back, after CONNACK said there is none, a session that ended before [MQTT-3.1.2-4].
+        let ended = self.ended.get(&client_id).copied().unwrap_or(Offset::ZERO);
         let after = opened.max(reserved).max(ended).max(will.map_or(Offset::ZERO, Offset::next));
         self.enter_subscriptions(client, &client_id);
         self.end_subscriptions_denied(client, &client_id, &grants);
@@ -123,14 +126,6 @@ impl Broker {
             self.set_far_timer(self.now + silence_max, Timer::KeepAlive(id));
         }
         self.queue_turn(client);
-    }
-
-    /// Ends the session that a clean start throws away. Returns the offset below which everything has to be durable before it
-    /// is gone for good: a crash must not bring it back after CONNACK [MQTT-3.1.2-4].
-    fn end_old_session(&mut self, client_id: &ClientId) -> Offset {
-        let recorded = self.is_recorded(client_id);
-        self.end_session(client_id);
-        if recorded { self.store.next_offset() } else { Offset::ZERO }
     }
 
     fn session_row(&self, client_id: &ClientId, user: Option<Text>, limits: &Limits) -> SessionRow {
@@ -409,9 +404,13 @@ impl Broker {
             session.subscriptions.keys().filter_map(|filter| group_key(filter)).collect();
         // A group it has left may get something back, too.
         shared.extend(session.assigned.values().filter_map(|row| row.group.clone()));
+        let before = self.store.next_offset();
         self.store.put(self.now, Row::Session(client_id.clone(), None));
         for key in shared {
             self.leave_group(&key, client_id);
+        }
+        if self.store.next_offset() > before {
+            self.ended.insert(client_id.clone(), self.store.next_offset());
         }
     }
 

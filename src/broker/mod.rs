@@ -93,6 +93,8 @@ pub struct Broker {
     connection_slots: Map<ConnectionId, usize>,
     clients: Slab<Client>,
     client_slots: Map<ClientId, usize>,
+    /// Sessions whose end is not durable yet, and the offset below which everything has to be for that.
+    ended: Map<ClientId, Offset>,
     epoch: u32,
     router: Router,
     groups: Slab<Group>,

@@ -51,6 +51,7 @@ impl Broker {
             connection_slots: Map::default(),
             clients: Slab::new(),
             client_slots: Map::default(),
+            ended: Map::default(),
             epoch: 0,
             router: Router::new(),
             groups: Slab::new(),
