@@ -189,7 +189,7 @@ impl Checker {
     fn connecting(&mut self, connecting: &Connecting) {
         let (seq, now) = (self.seq, self.now);
         let client = self.clients.entry(connecting.client.clone()).or_default();
-        client.presence.connecting(connecting.clean_start, now);
+        client.presence.connecting(connecting.connection, connecting.clean_start, now);
         client.latest = connecting.connection;
         client.online = false;
         self.wills.connecting(connecting, now);
@@ -277,8 +277,11 @@ impl Checker {
         else {
             return;
         };
-        if let Some(client) = self.clients.get_mut(&name).filter(|client| client.latest == number) {
-            client.presence.closed(now);
+        if let Some(client) = self.clients.get_mut(&name) {
+            client.presence.closed_unanswered(number);
+            if client.latest == number {
+                client.presence.closed(now);
+            }
         }
         self.wills.server_closed(number, read_all, now);
     }

@@ -12,10 +12,16 @@ pub(super) struct Presence {
     /// The CONNECT sent last.
     connecting_at: Micros,
     now: Micros,
-    /// CONNECTs before the last one of which nobody knows what they did.
-    unanswered: u32,
-    unanswered_clean: bool,
-    pending: Option<bool>,
+    /// CONNECTs before the last one of which nobody knows what they did, or whether they still will.
+    unanswered: Vec<Unanswered>,
+    pending: Option<Unanswered>,
+}
+
+struct Unanswered {
+    connection: u64,
+    clean_start: bool,
+    /// The broker has done with it all that it will.
+    closed: bool,
 }
 
 struct Confirmed {
@@ -29,11 +35,9 @@ struct Confirmed {
 }
 
 impl Presence {
-    pub(super) fn connecting(&mut self, clean_start: bool, now: Micros) {
-        if let Some(earlier_clean) = self.pending.replace(clean_start) {
-            self.unanswered += 1;
-            self.unanswered_clean |= earlier_clean;
-        }
+    pub(super) fn connecting(&mut self, connection: u64, clean_start: bool, now: Micros) {
+        let pending = Unanswered { connection, clean_start, closed: false };
+        self.unanswered.extend(self.pending.replace(pending));
         self.connecting_at = now;
         self.now = now;
         if let Some(session) = &mut self.session {
@@ -46,14 +50,19 @@ impl Presence {
         if clean_start {
             return (false, true);
         }
-        let Some(session) = &self.session else { return (self.unanswered > 0, true) };
+        let unanswered = !self.unanswered.is_empty();
+        let Some(session) = &self.session else { return (unanswered, true) };
         let (mut present, mut absent) = self.lives(session, session.expiry);
         if let Some(changed) = session.changed {
             let other = self.lives(session, changed);
             present |= other.0;
             absent |= other.1;
         }
-        (present || self.unanswered > 0, absent || self.unanswered_clean)
+        (present || unanswered, absent || self.unanswered_clean())
+    }
+
+    fn unanswered_clean(&self) -> bool {
+        self.unanswered.iter().any(|unanswered| unanswered.clean_start)
     }
 
     /// Whether a session that is said to be present may be the one confirmed before, and whether it may be another, which a CONNECT
@@ -62,8 +71,11 @@ impl Presence {
         let Some(session) = &self.session else { return (false, true) };
         let (present, absent) = self.lives(session, session.expiry);
         let changed = session.changed.map(|changed| self.lives(session, changed));
-        let absent = absent || changed.is_some_and(|(_, absent)| absent);
-        (present || changed.is_some_and(|(present, _)| present), absent && self.unanswered > 0)
+        let absent = absent || changed.is_some_and(|(_, absent)| absent) || self.unanswered_clean();
+        (
+            present || changed.is_some_and(|(present, _)| present),
+            absent && !self.unanswered.is_empty(),
+        )
     }
 
     fn lives(&self, session: &Confirmed, expiry: Expiry) -> (bool, bool) {
@@ -83,9 +95,16 @@ impl Presence {
 
     pub(super) fn connected(&mut self, expiry: Expiry) {
         self.pending = None;
-        self.unanswered = 0;
-        self.unanswered_clean = false;
+        // One that the network delays may still reach the broker after this one.
+        self.unanswered.retain(|unanswered| !unanswered.closed);
         self.session = Some(Confirmed { expiry, changed: None, closing_at: None, closed_at: None });
+    }
+
+    /// The broker closed a connection: its CONNECT does nothing more.
+    pub(super) fn closed_unanswered(&mut self, connection: u64) {
+        let all = self.unanswered.iter_mut().chain(&mut self.pending);
+        all.filter(|unanswered| unanswered.connection == connection)
+            .for_each(|unanswered| unanswered.closed = true);
     }
 
     /// Brings the clock forward to the answer.
@@ -115,6 +134,10 @@ impl Presence {
     /// What the broker knew about the end of the connection may be lost.
     pub(super) fn crashed(&mut self, now: Micros) {
         self.closing(now);
+        self.unanswered
+            .iter_mut()
+            .chain(&mut self.pending)
+            .for_each(|unanswered| unanswered.closed = true);
         if let Some(session) = &mut self.session {
             session.closed_at = None;
         }
