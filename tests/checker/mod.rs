@@ -147,6 +147,11 @@ impl Checker {
         }
     }
 
+    /// It is later now, and nothing has happened since.
+    pub(crate) fn pass_time(&mut self, at: Micros) {
+        self.now = self.now.max(at);
+    }
+
     /// The broker deletes old messages: what is missing is not held against it, but for what is retained.
     pub(crate) fn allow_forgetting(&mut self) {
         self.forgets = true;
