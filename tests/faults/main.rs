@@ -17,6 +17,7 @@
     reason = "tests run a real process in real time, and a panic is how they fail"
 )]
 
+mod call;
 #[path = "../checker/mod.rs"]
 #[expect(dead_code, reason = "the simulation uses more of it")]
 mod checker;

@@ -114,6 +114,7 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
     }
     let acknowledged = load.acknowledged();
     let mut violations = load.violations();
+    violations.extend(rig.damage());
     if violations.is_empty() {
         violations = load.settle(rig.broker.address());
     }

@@ -44,6 +44,13 @@ impl Rig {
         self.ground.trim();
     }
 
+    /// What the broker says is damaged in its log: nothing may be after a cut or a kill.
+    pub(crate) fn damage(&self) -> Vec<String> {
+        let output = self.broker.output();
+        let damage = output.lines().filter(|line| line.contains("damage:"));
+        damage.map(|line| format!("found after a mere crash: {line}")).collect()
+    }
+
     /// Kills the broker and cuts the power.
     pub(crate) fn cut(&mut self, survives: Survives, chance: &mut Chance) -> Lost {
         self.kill();
