@@ -28,6 +28,9 @@ use crate::seed;
 /// How many first calls a plain run has fail or kill.
 const CALLS: u64 = 12;
 
+/// Worlds at a time: most of what they do is wait.
+const WORLDS: usize = 4;
+
 /// A loaded broker that acknowledges nothing for so long is stuck.
 const STALL: Duration = Duration::from_mins(1);
 
@@ -104,7 +107,7 @@ fn for_each_call(test: &str, world: impl Fn(u64, &mut Chance) -> Vec<String> + S
     println!("calls {first} to {last}, FAULTS_SEED={seed}");
     let next = AtomicU64::new(first);
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..WORLDS {
             scope.spawn(|| {
                 loop {
                     let call = next.fetch_add(1, Ordering::Relaxed);
