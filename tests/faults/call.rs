@@ -38,7 +38,7 @@ const STALL: Duration = Duration::from_mins(1);
 const CHANGES: u64 = WRITE | SYNC | NAME | SIZE;
 
 const SMALL: &str =
-    "segment_size = \"1 MiB\"\ncheckpoint_interval = \"1s\"\ntail_memory = \"64 KiB\"\n";
+    "segment_size = \"1 MiB\"\ncheckpoint_interval = \"1s\"\ntail_memory = \"1 KiB\"\n";
 
 /// How a life under a fault ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

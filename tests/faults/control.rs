@@ -95,12 +95,6 @@ impl Control {
         self.set(KINDS, plot.kinds);
     }
 
-    /// Counts calls of these kinds from here, and harms none.
-    pub(crate) fn count(&self, kinds: u64) {
-        self.clear();
-        self.set(KINDS, kinds);
-    }
-
     /// Nothing goes wrong any more.
     pub(crate) fn clear(&self) {
         for number in [KINDS, COUNTDOWN, ACTION, ERROR, STICKY, SEEN, HIT] {
@@ -116,11 +110,6 @@ impl Control {
     /// Syncs are not remembered: the disk lies.
     pub(crate) fn forget_syncs(&self) {
         self.set(FORGET, 1);
-    }
-
-    /// How many calls counted.
-    pub(crate) fn seen(&self) -> u64 {
-        self.get(SEEN)
     }
 
     /// How many calls were hit.
