@@ -63,6 +63,8 @@ pub(super) struct Wills {
     wills: BTreeMap<u64, Will>,
     /// Whether the broker is down.
     down: bool,
+    /// Wills that arrived, and when, before their client had said that its connection is over.
+    early: Vec<(u64, Micros)>,
     slack: Slack,
 }
 
@@ -160,6 +162,11 @@ impl Wills {
             return Ok(());
         };
         match will.ended_first {
+            // The broker may have ended the connection, and its client not have seen it yet.
+            None if self.slack.arrival > 0 => {
+                self.early.push((number, at));
+                Ok(())
+            }
             None => Err(format!(
                 "the will {number} of {} arrived while its connection lives",
                 will.client
@@ -183,6 +190,14 @@ impl Wills {
         messages: &Messages,
         found: &mut Vec<String>,
     ) {
+        for (number, at) in &self.early {
+            let seen = |will: &&Will| {
+                will.ended_first.is_some_and(|ended| ended < at + self.slack.arrival)
+            };
+            if !self.wills.values().filter(seen).any(|will| will.number == *number) {
+                found.push(format!("the will {number} arrived while its connection lived"));
+            }
+        }
         for will in self.wills.values().filter(|will| will.fate(self.slack) == Fate::Never) {
             let arrived = sessions.iter().any(|session| session.arrived(will.number));
             if let (true, Some(known)) = (arrived, messages.get(will.number)) {

@@ -112,6 +112,11 @@ impl Control {
         self.set(FORGET, 1);
     }
 
+    /// Whether a fault is plotted that has not come about.
+    pub(crate) fn awaits(&self) -> bool {
+        self.get(COUNTDOWN) > 0 && self.hit() == 0
+    }
+
     /// How many calls were hit.
     pub(crate) fn hit(&self) -> u64 {
         self.get(HIT)

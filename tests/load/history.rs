@@ -134,20 +134,24 @@ impl History {
         }
         let violations = self.violations();
         if !violations.is_empty() {
-            println!("the history is in {}", self.write_down().display());
+            self.write_down();
         }
         violations
     }
 
-    fn write_down(&self) -> PathBuf {
+    /// Puts the whole history into a file.
+    pub(crate) fn write_down(&self) {
         let told = self.told.lock().unwrap();
         let mut text = String::new();
         for (at, fact) in &told.facts {
             writeln!(text, "{:>9}.{:03} {fact:?}", at / 1_000, at % 1_000).unwrap();
         }
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("history-{}.txt", std::process::id()));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "history-{}-{:p}.txt",
+            std::process::id(),
+            self
+        ));
         std::fs::write(&path, text).unwrap();
-        path
+        println!("the history is in {}", path.display());
     }
 }
