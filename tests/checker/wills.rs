@@ -60,7 +60,7 @@ enum Fate {
 /// All wills, in the order of their connections.
 #[derive(Default)]
 pub(super) struct Wills {
-    wills: BTreeMap<u64, Will>,
+    by_connection: BTreeMap<u64, Will>,
     /// Whether the broker is down.
     down: bool,
     /// Wills that arrived, and when, before their client had said that its connection is over.
@@ -74,7 +74,8 @@ impl Wills {
     }
 
     pub(super) fn connecting(&mut self, connecting: &Connecting, now: Micros) {
-        for will in self.wills.values_mut().filter(|will| will.client == connecting.client) {
+        for will in self.by_connection.values_mut().filter(|will| will.client == connecting.client)
+        {
             will.obscured |= matches!(will.again, Some((_, None)));
             will.again.get_or_insert((now, None));
             will.ended_first.get_or_insert(now);
@@ -101,11 +102,11 @@ impl Wills {
             again: None,
             obscured: false,
         };
-        self.wills.insert(connecting.connection, will);
+        self.by_connection.insert(connecting.connection, will);
     }
 
     pub(super) fn connected(&mut self, client: &str, connection: u64, resumed: bool, now: Micros) {
-        for will in self.wills.values_mut().filter(|will| will.client == client) {
+        for will in self.by_connection.values_mut().filter(|will| will.client == client) {
             if will.connection == connection {
                 will.armed = true;
             } else if let Some((_, answer @ None)) = &mut will.again {
@@ -115,19 +116,19 @@ impl Wills {
     }
 
     pub(super) fn disconnecting(&mut self, connection: u64, now: Micros) {
-        if let Some(will) = self.wills.get_mut(&connection) {
+        if let Some(will) = self.by_connection.get_mut(&connection) {
             will.disconnecting.get_or_insert(now);
         }
     }
 
     pub(super) fn lost(&mut self, connection: u64, now: Micros) {
-        if let Some(will) = self.wills.get_mut(&connection) {
+        if let Some(will) = self.by_connection.get_mut(&connection) {
             will.ended_first.get_or_insert(now);
         }
     }
 
     pub(super) fn server_closed(&mut self, connection: u64, read_all: bool, now: Micros) {
-        if let Some(will) = self.wills.get_mut(&connection) {
+        if let Some(will) = self.by_connection.get_mut(&connection) {
             will.ended_first.get_or_insert(now);
             will.ended_last.get_or_insert(now);
             will.disconnected |= read_all && will.disconnecting.is_some();
@@ -137,7 +138,7 @@ impl Wills {
     /// The broker dies: connections end, and what it had not yet made durable about their end is lost.
     pub(super) fn crashed(&mut self, now: Micros) {
         self.down = true;
-        for will in self.wills.values_mut() {
+        for will in self.by_connection.values_mut() {
             let recent = will.ended_last.is_none_or(|at| at + DISCONNECT_SETTLES > now);
             will.ended_first.get_or_insert(now);
             if recent {
@@ -151,14 +152,14 @@ impl Wills {
 
     pub(super) fn recovered(&mut self, now: Micros) {
         self.down = false;
-        for will in self.wills.values_mut() {
+        for will in self.by_connection.values_mut() {
             will.ended_last.get_or_insert(now);
         }
     }
 
     /// A will has arrived somewhere, written by the broker at `at`.
     pub(super) fn arrived(&mut self, number: u64, at: Micros) -> Result<(), String> {
-        let Some(will) = self.wills.values().find(|will| will.number == number) else {
+        let Some(will) = self.by_connection.values().find(|will| will.number == number) else {
             return Ok(());
         };
         match will.ended_first {
@@ -194,11 +195,12 @@ impl Wills {
             let seen = |will: &&Will| {
                 will.ended_first.is_some_and(|ended| ended < at + self.slack.arrival)
             };
-            if !self.wills.values().filter(seen).any(|will| will.number == *number) {
+            if !self.by_connection.values().filter(seen).any(|will| will.number == *number) {
                 found.push(format!("the will {number} arrived while its connection lived"));
             }
         }
-        for will in self.wills.values().filter(|will| will.fate(self.slack) == Fate::Never) {
+        for will in self.by_connection.values().filter(|will| will.fate(self.slack) == Fate::Never)
+        {
             let arrived = sessions.iter().any(|session| session.arrived(will.number));
             if let (true, Some(known)) = (arrived, messages.get(will.number)) {
                 found.push(format!("{} was published and should not have been", known.sent));
@@ -214,7 +216,7 @@ impl Wills {
         now: Micros,
         found: &mut Vec<String>,
     ) {
-        for will in self.wills.values() {
+        for will in self.by_connection.values() {
             let Some(known) = messages.get(will.number).filter(|known| known.sent.qos > 0) else {
                 continue;
             };

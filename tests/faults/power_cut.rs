@@ -106,7 +106,7 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
         rig.control.forget_syncs();
     }
     let mut lost = Lost::default();
-    let mut seen = flaw == Flaw::NotAskedAndNotCut;
+    let mut everything_seen = flaw == Flaw::NotAskedAndNotCut;
     for _ in 0..cuts {
         // A broker that was killed before the power was cut has left bytes behind that it never synced.
         for _ in 0..chance.below(3) {
@@ -120,7 +120,7 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
         let survives =
             *chance.pick(&[Survives::Nothing, Survives::Blocks(512), Survives::Blocks(4_096)]);
         if flaw != Flaw::NotAskedAndNotCut {
-            seen |= rig.ground.saw_everything();
+            everything_seen |= rig.ground.saw_everything();
             lost += rig.cut(survives, &mut chance);
         }
         if let Err(said) = rig.broker.try_start_again() {
@@ -129,7 +129,7 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
         }
         load.recovered();
     }
-    assert!(seen, "the shim does not see what it should");
+    assert!(everything_seen, "the shim does not see what it should");
     let acknowledged = load.acknowledged();
     let mut violations = load.violations();
     violations.extend(rig.damage());
