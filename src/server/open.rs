@@ -14,6 +14,7 @@ use super::error::ServerError;
 use super::holder::holder;
 use super::options;
 use super::random;
+use super::startup;
 use super::work::Tools;
 use crate::broker::Broker;
 use crate::broker::event::Event;
@@ -88,9 +89,10 @@ pub(super) fn broker(config: &Config, clock: &Clock) -> Result<OpenedBroker, Ser
     let Opened { store, writer, reader, checkpointer, recovery } = opened;
     let durability = options::durability(config).commit();
     let options = options::broker(config);
-    let broker = Broker::new(options, store, access.open()?, random()?, clock.now());
+    let mut broker = Broker::new(options, store, access.open()?, random()?, clock.now());
     let tools = Tools { writer, durability, reader, checkpointer, verifiers: verifiers() };
     let took = clock.now().since(started);
+    broker.set_recovery(&recovery, took);
     Ok(OpenedBroker { broker, tools, access, recovery, took })
 }
 
@@ -155,7 +157,7 @@ fn try_store(
     let mut tell = |progress: &OpenProgress| {
         if clock.now().since(told) >= PROGRESS_INTERVAL {
             told = clock.now();
-            tracing::info!(?progress, "opening the data directory");
+            tracing::info!("{}", startup::progress(progress));
         }
     };
     Ok(Store::open(disk, state, options, clock.now(), &mut tell))
