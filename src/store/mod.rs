@@ -22,6 +22,7 @@ mod checkpoint;
 mod codec;
 mod describe;
 mod error;
+mod found;
 mod memory_store;
 mod message;
 mod numbers;
