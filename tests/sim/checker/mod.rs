@@ -245,6 +245,9 @@ impl Checker {
         if resumed && may_be_old && may_be_new {
             session.doubt();
         }
+        if resumed && may_be_new {
+            self.messages.session_may_be_new(&name);
+        }
         self.wills.connected(&name, number, resumed, now);
     }
 

@@ -88,8 +88,9 @@ impl Presence {
             }
         };
         let surely_lives = session.closing_at.is_none_or(|at| self.now + SLACK < at + seconds);
-        let surely_gone =
-            session.closed_at.is_some_and(|at| self.connecting_at > at + seconds + SLACK);
+        // A CONNECT without an answer may have come in time, and begun its interval again.
+        let surely_gone = self.unanswered.is_empty()
+            && session.closed_at.is_some_and(|at| self.connecting_at > at + seconds + SLACK);
         (!surely_gone, !surely_lives)
     }
 
