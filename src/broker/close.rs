@@ -11,6 +11,7 @@ use crate::mqtt::Packet;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
+use crate::mutant::Mutant;
 
 impl Broker {
     /// The peer broke the protocol: it is told where its version has a way to, and the connection ends [MQTT-4.13.1-1].
@@ -153,8 +154,9 @@ impl Broker {
         else {
             return;
         };
-        // What it sent while we did not read does not count as silence.
-        let deadline = if connection.paused {
+        // What it sent while we did not read does not count as silence; nor does waiting for CONNACK.
+        let excused = connection.paused || connection.outbox.is_opening();
+        let deadline = if excused && !Mutant::PauseIsSilence.is_active() {
             self.now + silence_max
         } else {
             connection.last_received + silence_max

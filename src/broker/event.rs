@@ -3,7 +3,8 @@
 //! The driver calls [`super::Broker::handle`] with the time and an [`Event`], then takes every
 //! [`Output`] with [`super::Broker::poll_output`] until there is none, then sleeps until the next event or
 //! until [`super::Broker::poll_timeout`]. Whatever takes long is a ticket: an output that starts it
-//! ([`Output::Commit`], [`Output::Fetch`], [`Output::Verify`], [`Output::Checkpoint`], [`Output::Truncate`]) and an event that brings its result.
+//! ([`Output::Commit`], [`Output::Fetch`], [`Output::Verify`], [`Output::Checkpoint`], [`Output::Truncate`],
+//! [`Output::Replenish`]) and an event that brings its result.
 //! At most one commit, one checkpoint and one truncation are under way at a time; fetches and verifications are bounded by
 //! the number of connections.
 
@@ -100,6 +101,8 @@ pub enum Event<'a> {
     Checkpointed(Result<CheckpointDone, StateError>),
     /// The truncation under way has ended.
     Truncated(Result<(), StorageError>),
+    /// The space was set aside again that [`Output::Replenish`] asked for, or there is none.
+    Replenished(Result<(), StorageError>),
     /// The password file and the ACL file were read again: their texts, or `None` where there is no such file.
     /// A text that is wrong changes nothing.
     AccessRead {
@@ -159,6 +162,8 @@ pub enum Output {
     Checkpoint(Checkpoint),
     /// Delete whole segments, then [`Event::Truncated`].
     Truncate(Truncation),
+    /// Set space aside again that was given back to a full disk, then [`Event::Replenished`].
+    Replenish,
     /// The store takes no more writes; the process should end with this error.
     Poisoned(StorageError),
     /// Everything that [`Event::Stop`] asked for is done.

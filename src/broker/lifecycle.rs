@@ -22,7 +22,6 @@ use crate::broker::connection::Connected;
 use crate::broker::connection::Phase;
 use crate::broker::coverage::grant_of;
 use crate::broker::coverage::is_shared;
-use crate::broker::event::Output;
 use crate::broker::retained::runs_left;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
@@ -441,7 +440,8 @@ impl Broker {
             }
             Stopping::Checkpointing => {
                 self.stopping = Stopping::Stopped;
-                self.outputs.push_back(Output::Stopped);
+                let last = self.last_words();
+                self.outputs.push_back(last);
             }
             Stopping::No | Stopping::Stopped => {}
         }

@@ -45,6 +45,7 @@ mod revoke;
 mod router;
 mod share;
 mod stats;
+mod storage;
 mod subscribe;
 mod sys;
 mod timers;
@@ -80,9 +81,11 @@ pub use event::ConnectionId;
 pub use event::Event;
 pub use event::Origin;
 pub use event::Output;
+pub use options::OnWriteFailure;
 pub use options::Options;
 pub use stats::Dropped;
 pub use stats::Stats;
+pub use storage::StorageState;
 
 /// The core.
 pub struct Broker {
@@ -164,8 +167,10 @@ enum Timer {
     Checkpoint,
     /// Old segments may go.
     Retention,
-    /// A commit that met a full disk is tried again.
-    RetryCommit,
+    /// A full disk may have space again.
+    Space,
+    /// A read that failed may succeed: who waits for it, and its ticket.
+    ReadAgain(Turn, u64),
 }
 
 /// Somebody who is behind and may be able to go on.
@@ -216,6 +221,7 @@ impl Broker {
             Event::Verified { ticket, verdict } => self.handle_verified(ticket, verdict),
             Event::Checkpointed(result) => self.handle_checkpointed(result),
             Event::Truncated(result) => self.handle_truncated(result),
+            Event::Replenished(result) => self.handle_replenished(result),
             Event::AccessRead { passwords, acl } => {
                 self.handle_access_read(passwords.as_deref(), acl.as_deref());
             }
@@ -283,7 +289,8 @@ impl Broker {
                 Timer::Sys => self.publish_sys(),
                 Timer::Checkpoint => self.checkpoint_due(),
                 Timer::Retention => self.retention_due(),
-                Timer::RetryCommit => self.retry_commit(),
+                Timer::Space => self.space_due(),
+                Timer::ReadAgain(turn, ticket) => self.read_again(turn, ticket),
             }
         }
     }

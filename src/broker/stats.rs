@@ -93,6 +93,10 @@ pub struct Stats {
     pub commit_micros: u64,
     /// Microseconds that the slowest commit took.
     pub commit_micros_max: u64,
+    /// Messages at QoS 0 that were handed on and not logged, because the disk is full or has failed.
+    pub not_logged: u64,
+    /// Reads that failed. Each is tried again.
+    pub read_errors: u64,
     dropped: [u64; DROPPED_KINDS],
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::broker::Broker;
+use crate::broker::StorageState;
 use crate::broker::Timer;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
@@ -72,6 +73,10 @@ impl Broker {
 
     /// The message and the end of the will are in one batch: the will is published once [MQTT-3.1.2-10].
     fn publish_will(&mut self, client_id: &ClientId, row: &WillRow) {
+        if self.storage_state() == StorageState::ReadOnly {
+            // Its end can't be written down: the next start publishes it.
+            return;
+        }
         let message = NewMessage {
             topic: &row.topic,
             payload: &row.payload,

@@ -24,6 +24,9 @@ pub(super) const DIRECTORY: &str = ".";
 pub(super) const LOCK_FILE: &str = "lock";
 /// The next segment, being made ready.
 pub(super) const PREPARED_FILE: &str = "next.tmp";
+/// Space that is given back when the disk is full, and the same being made.
+pub(super) const RESERVE_FILE: &str = "reserve";
+pub(super) const RESERVE_TEMPORARY_FILE: &str = "reserve.tmp";
 /// An index, being written.
 pub(super) const INDEX_TEMPORARY_FILE: &str = "index.tmp";
 /// An index that is read at once has at most this many bytes.

@@ -31,6 +31,7 @@ mod query;
 mod reader;
 mod record;
 mod recovery;
+mod reserve;
 mod segment;
 mod tail;
 mod varint;

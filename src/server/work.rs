@@ -61,6 +61,7 @@ pub(super) struct Tools {
 enum Write {
     Commit(PendingBatch),
     Truncate(Truncation),
+    Replenish,
 }
 
 enum Read {
@@ -123,6 +124,7 @@ impl Work {
                 self.forget(&truncation);
                 self.writes.send(Write::Truncate(truncation)).is_ok()
             }
+            Output::Replenish => self.writes.send(Write::Replenish).is_ok(),
             Output::Fetch { ticket, request } => {
                 self.reads.send(Read::Fetch { ticket, request }).is_ok()
             }
@@ -185,6 +187,7 @@ fn write_all(
             Write::Truncate(truncation) => {
                 driver.turn([Event::Truncated(writer.truncate(&truncation))]);
             }
+            Write::Replenish => driver.turn([Event::Replenished(writer.replenish())]),
         }
     }
 }

@@ -106,6 +106,8 @@ pub struct Store {
     checkpoints: Checkpoints,
     carrying: Option<Carrying>,
     retained_lost: u64,
+    /// Nothing more goes into the log.
+    frozen: bool,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -229,6 +231,12 @@ impl Store {
         self.log.end_group();
     }
 
+    /// From now on nothing goes into the log: rows are put into the state only, and what is appended gets an offset that will
+    /// never be durable. For a log that takes no more writes; take no checkpoint afterwards.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
     /// Notes what the writer made durable.
     pub fn committed(&mut self, committed: &Committed) {
         self.log.committed(committed);
@@ -274,6 +282,9 @@ impl Store {
         message: &NewMessage<'_>,
         packet_id: Option<PacketId>,
     ) -> Offset {
+        if self.frozen {
+            return self.log.next_offset();
+        }
         let head = Head::of(message, packet_id);
         let record = Record {
             kind: Kind::Message.as_u8(),
@@ -305,6 +316,9 @@ impl Store {
     }
 
     fn append_row(&mut self, now: Timestamp, row: &Row) -> Offset {
+        if self.frozen {
+            return self.log.next_offset();
+        }
         self.key.clear();
         self.value.clear();
         row.key().encode(&mut self.key);

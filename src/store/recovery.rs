@@ -221,6 +221,7 @@ impl Store {
             checkpoints,
             carrying: None,
             retained_lost: 0,
+            frozen: false,
             key: Vec::new(),
             value: Vec::new(),
         }

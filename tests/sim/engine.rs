@@ -47,6 +47,7 @@ pub(crate) enum Work {
     Verify(u64, PasswordJob),
     Checkpoint(Checkpoint),
     Truncate(Truncation),
+    Replenish,
 }
 
 /// A broker that runs.
@@ -107,6 +108,7 @@ impl Engine {
                 self.reader.forget(&truncation);
                 Event::Truncated(self.writer.truncate(&truncation))
             }
+            Work::Replenish => Event::Replenished(self.writer.replenish()),
         }
     }
 
@@ -138,6 +140,7 @@ pub(crate) fn work_of(output: Output) -> Sorted {
         Output::Verify { ticket, job } => Sorted::Work(Work::Verify(ticket, job)),
         Output::Checkpoint(checkpoint) => Sorted::Work(Work::Checkpoint(checkpoint)),
         Output::Truncate(truncation) => Sorted::Work(Work::Truncate(truncation)),
+        Output::Replenish => Sorted::Work(Work::Replenish),
         other @ (Output::Write { .. }
         | Output::Close { .. }
         | Output::Pause { .. }

@@ -300,7 +300,8 @@ impl World {
                 | Output::Fetch { .. }
                 | Output::Verify { .. }
                 | Output::Checkpoint(_)
-                | Output::Truncate(_),
+                | Output::Truncate(_)
+                | Output::Replenish,
             ) => {}
         }
     }
