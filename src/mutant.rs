@@ -38,11 +38,17 @@ pub enum Mutant {
     UnsubscribeIgnored,
     /// More is in flight than the client's Receive Maximum.
     WindowExceeded,
+    /// The cleaner drops the last record of a row.
+    CleanerDropsLive,
+    /// The cleaner drops tombstones of which older records are left.
+    CleanerDropsTombstone,
+    /// A cleaned segment gets its name before it is durable.
+    CleanerBeforeSync,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -59,6 +65,9 @@ impl Mutant {
         Self::ExpiryIgnored,
         Self::UnsubscribeIgnored,
         Self::WindowExceeded,
+        Self::CleanerDropsLive,
+        Self::CleanerDropsTombstone,
+        Self::CleanerBeforeSync,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -80,6 +89,9 @@ impl Mutant {
             Self::ExpiryIgnored => "expiry_ignored",
             Self::UnsubscribeIgnored => "unsubscribe_ignored",
             Self::WindowExceeded => "window_exceeded",
+            Self::CleanerDropsLive => "cleaner_drops_live",
+            Self::CleanerDropsTombstone => "cleaner_drops_tombstone",
+            Self::CleanerBeforeSync => "cleaner_before_sync",
         }
     }
 
