@@ -89,6 +89,11 @@ pub(crate) fn run(words: &[&str]) -> Ended {
 
 /// Tells it to end.
 pub(crate) fn terminate(program: &mut Program) {
+    signal(program, rustix::process::Signal::TERM);
+}
+
+/// Sends it a signal.
+pub(crate) fn signal(program: &mut Program, signal: rustix::process::Signal) {
     let process = i32::try_from(program.child().id()).ok().and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(process.unwrap(), rustix::process::Signal::TERM).unwrap();
+    rustix::process::kill_process(process.unwrap(), signal).unwrap();
 }
