@@ -146,7 +146,7 @@ impl Server {
         employ: impl FnOnce(&Arc<Driver>) -> Result<Vec<std::thread::JoinHandle<()>>, ServerError>,
     ) -> Result<Running, ServerError> {
         let Ground { runtime, signals } = ground;
-        process::allow_connections(self.config.limits.connections);
+        let too_few_files = process::allow_connections(self.config.limits.connections);
         let driver = Driver::new(clock, core);
         let threads = employ(&driver)?;
         let listeners = {
@@ -173,7 +173,8 @@ impl Server {
         };
         let entrance = Arc::new(entrance);
         entrance.driver.turn([Event::Tick]);
-        let startup = Startup::new(&self.config, recovery, Vec::new());
+        let mut startup = Startup::new(&self.config, recovery, Vec::new());
+        startup.warnings.extend(too_few_files);
         Running::start(Parts { runtime, entrance, threads, listeners, access, signals, startup })
     }
 

@@ -381,3 +381,25 @@ fn signals_count_from_the_start_on() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("listening:") && ended.stderr.contains("ending"), "{ended:?}");
 }
+
+#[test]
+fn too_few_open_files_are_said_once_and_only_if_they_are_too_few() {
+    for (connections, warnings) in [("272", 0), ("273", 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let data = data(&directory);
+        let connections = format!("limits.connections={connections}");
+        let words = ["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+        let words = [&words[..], &["--set", SMALL_SEGMENTS, "--set", &connections]].concat();
+        let mut program = Program::start_with_files(400, &words);
+        while !data.join("secret").exists() {
+            assert_eq!(program.child().try_wait().unwrap(), None);
+            std::thread::yield_now();
+        }
+        terminate(&mut program);
+        let ended = program.end();
+        let said = "WARNING: the system allows 400 open files (ulimit -n): 272 connections fit";
+        assert_eq!(ended.stdout.matches(said).count(), warnings, "{ended:?}");
+        assert!(!ended.stderr.contains("open files"), "{ended:?}");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+}

@@ -25,6 +25,15 @@ impl Program {
         Self { child: Some(command(words).spawn().unwrap()) }
     }
 
+    /// Starts it where so many files may be open.
+    pub(crate) fn start_with_files(files: u32, words: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_tidelog")).args(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { child: Some(command.spawn().unwrap()) }
+    }
+
     /// The process.
     pub(crate) fn child(&mut self) -> &mut Child {
         self.child.as_mut().unwrap()
