@@ -139,7 +139,9 @@ impl Broker {
     }
 
     fn begin_read_only(&mut self) {
-        tracing::error!("read-only from now on: publishes, subscriptions and kept sessions are refused");
+        tracing::error!(
+            "read-only from now on: publishes, subscriptions and kept sessions are refused"
+        );
         self.store.freeze();
         for slot in std::mem::take(&mut self.gates) {
             self.end_unpromised(slot);

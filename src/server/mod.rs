@@ -89,9 +89,8 @@ impl Server {
     /// # Errors
     /// Nothing is left open then.
     pub fn start(self) -> Result<Running, ServerError> {
-        let clock = Clock::start();
-        let opened = open::broker(&self.config, &clock)?;
-        let OpenedBroker { broker, tools, access, recovery, took } = opened;
+        let opened = open::broker(&self.config, Clock::start())?;
+        let OpenedBroker { broker, tools, access, recovery, took, clock } = opened;
         let employ = |driver: &Arc<Driver>| {
             let refused = |source| ServerError::System { what: "threads", source };
             Work::start(driver, tools).map_err(refused)

@@ -7,7 +7,11 @@ use super::listener::ListenerAddress;
 use crate::config::Config;
 use crate::config::Durability;
 use crate::store::CheckpointUse;
+use crate::store::ClockFound;
 use crate::store::RecoverySummary;
+
+/// A clock that is behind by less was only put right.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// What a server found, opened and promises. Its display is a few lines for the terminal, without a newline at the end.
 #[derive(Clone, Debug)]
@@ -77,6 +81,13 @@ fn damage(recovery: &RecoverySummary) -> Vec<String> {
         found.push(format!(
             "the state was damaged and is rebuilt from the log; the old files are in {name}"
         ));
+    }
+    match recovery.clock {
+        ClockFound::Behind { by } if by >= CLOCK_TOLERANCE => {
+            found.push(recovery.clock.to_string());
+        }
+        ClockFound::Ahead { .. } => found.push(recovery.clock.to_string()),
+        ClockFound::Agrees | ClockFound::Behind { .. } => {}
     }
     if let Some(error) = &recovery.checkpoint_error {
         found.push(format!("no checkpoint: {error}"));

@@ -275,7 +275,8 @@ impl World {
             let after = self.chance.below(6);
             self.disk.inject(Injection { operation, after, failure: Failure::Io, sticky: true });
         }
-        let opened = Engine::open(&self.disk, &self.states, &self.plan.settings, self.timestamp());
+        let now = self.timestamp();
+        let opened = Engine::open(&self.disk, &self.states, &self.plan.settings, now, now);
         self.disk.heal();
         if dies {
             drop(opened);
