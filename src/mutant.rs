@@ -50,11 +50,17 @@ pub enum Mutant {
     JumpExpiresAll,
     /// A client that was not read from is taken for silent.
     PauseIsSilence,
+    /// The cleaner drops the last record of a row.
+    CleanerDropsLive,
+    /// The cleaner drops tombstones of which older records are left.
+    CleanerDropsTombstone,
+    /// A cleaned segment gets its name before it is durable.
+    CleanerBeforeSync,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -77,6 +83,9 @@ impl Mutant {
         Self::TimeGoesBack,
         Self::JumpExpiresAll,
         Self::PauseIsSilence,
+        Self::CleanerDropsLive,
+        Self::CleanerDropsTombstone,
+        Self::CleanerBeforeSync,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -104,6 +113,9 @@ impl Mutant {
             Self::TimeGoesBack => "time_goes_back",
             Self::JumpExpiresAll => "jump_expires_all",
             Self::PauseIsSilence => "pause_is_silence",
+            Self::CleanerDropsLive => "cleaner_drops_live",
+            Self::CleanerDropsTombstone => "cleaner_drops_tombstone",
+            Self::CleanerBeforeSync => "cleaner_before_sync",
         }
     }
 

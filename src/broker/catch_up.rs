@@ -88,7 +88,7 @@ impl Broker {
             }
         }
         if walk == Walk::CaughtUp {
-            return;
+            return self.answer_early_receipts(client);
         }
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.mode = Mode::Behind(behind);

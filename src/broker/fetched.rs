@@ -24,9 +24,7 @@ impl Broker {
                 return self.read_failed(awaited, ticket);
             }
         };
-        for damage in &result.damage {
-            tracing::error!(%damage, "the log is damaged; what can be read is served");
-        }
+        self.note_damage(&result.damage);
         match awaited {
             Awaited::ClientChunk(client) => self.chunk_fetched(client, ticket, result),
             Awaited::ClientRecord(client, offset) => {

@@ -185,6 +185,7 @@ impl Broker {
             last_assigned: None,
             next_counter: session.map_or(0, |session| session.assigned_next),
             assigned_waiting,
+            received_early: BTreeSet::new(),
             to_release: Vec::new(),
             progress: ProgressState::Clean,
             turn_queued: false,

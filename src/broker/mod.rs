@@ -28,6 +28,7 @@ mod deliver;
 mod durability;
 pub mod event;
 mod fetched;
+mod found;
 mod lifecycle;
 mod message;
 mod options;
@@ -125,6 +126,7 @@ pub struct Broker {
     retention: retention::RetentionState,
     stopping: lifecycle::Stopping,
     stats: Stats,
+    found: found::Found,
     started: Timestamp,
     now: Timestamp,
 }

@@ -13,6 +13,7 @@ use crate::broker::Options;
 use crate::broker::Stats;
 use crate::broker::Timer;
 use crate::broker::durability::CommitState;
+use crate::broker::found::Found;
 use crate::broker::lifecycle::Stopping;
 use crate::broker::lifecycle::group_key;
 use crate::broker::random::Random;
@@ -72,6 +73,7 @@ impl Broker {
             retention: RetentionState::default(),
             stopping: Stopping::No,
             stats: Stats::default(),
+            found: Found::default(),
             started: now,
             now,
         };

@@ -24,18 +24,23 @@ impl Broker {
             return;
         }
         for (topic, value) in self.sys_values() {
-            let route = self.router.route(&topic);
-            if route.is_empty() {
-                continue;
-            }
-            let message = sys_message(&topic, &value);
-            let (mut delivery, _) = self.delivery();
-            for target in &route.targets {
-                if let Some(effective) = target.grants.effective(QoS::AtMostOnce, false) {
-                    let terms = terms(false, &effective.subscription_ids);
-                    // Who can't take it now gets the next one.
-                    let _later = delivery.send(target.client, &message, terms);
-                }
+            self.publish_sys_value(&topic, &value);
+        }
+    }
+
+    /// Publishes one value, unless none are published.
+    pub(super) fn publish_sys_value(&mut self, topic: &str, value: &str) {
+        if self.options.sys_interval.is_zero() {
+            return;
+        }
+        let route = self.router.route(topic);
+        let message = sys_message(topic, value);
+        let (mut delivery, _) = self.delivery();
+        for target in &route.targets {
+            if let Some(effective) = target.grants.effective(QoS::AtMostOnce, false) {
+                let terms = terms(false, &effective.subscription_ids);
+                // Who can't take it now gets the next one.
+                let _later = delivery.send(target.client, &message, terms);
             }
         }
     }
@@ -89,6 +94,7 @@ impl Broker {
             ("retained messages/count", kept.retained().len().to_string()),
         ];
         values.extend(self.log_values());
+        values.extend(self.found.values());
         let mut topics: Vec<(String, String)> = values
             .into_iter()
             .map(|(name, value)| (format!("$SYS/broker/{name}"), value))

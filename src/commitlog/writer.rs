@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use crate::commitlog::Cleaner;
 use crate::commitlog::Offset;
 use crate::commitlog::Options;
 use crate::commitlog::PendingBatch;
@@ -86,7 +87,7 @@ pub struct Writer {
     /// A new name may be lost in a power cut.
     names_unsynced: bool,
     poisoned: bool,
-    _lock: Arc<DiskLock>,
+    lock: Arc<DiskLock>,
 }
 
 /// What recovery found for a writer to go on from.
@@ -146,7 +147,7 @@ impl Writer {
             indexes: VecDeque::new(),
             names_unsynced: false,
             poisoned: false,
-            _lock: lock,
+            lock,
         }
     }
 
@@ -223,6 +224,11 @@ impl Writer {
             Ok(()) => {}
         }
         made
+    }
+
+    /// A cleaner of the same log, which may live in another thread. There should be one.
+    pub fn cleaner(&self) -> Cleaner {
+        Cleaner::new(Arc::clone(&self.disk), self.log_id, Arc::clone(&self.lock))
     }
 
     /// Whether an earlier failure made every commit fail.
@@ -359,9 +365,15 @@ impl Writer {
         if let Some(sealed) = self.indexes.pop_front() {
             let damage = [];
             let (base, end) = (sealed.base, sealed.segment_bytes);
-            let bytes =
-                index::encode(self.log_id, base, sealed.next_offset, end, &sealed.index, &damage);
-            write_index(self.disk.as_ref(), base, &bytes)?;
+            let bytes = index::encode(
+                self.log_id,
+                (base, 0),
+                sealed.next_offset,
+                end,
+                &sealed.index,
+                &damage,
+            );
+            write_index(self.disk.as_ref(), directory::INDEX_TEMPORARY_FILE, base, &bytes)?;
             return Ok(true);
         }
         if !self.preallocate {
@@ -417,8 +429,14 @@ impl Writer {
 }
 
 /// Writes an index, whole or not at all while the system lives. It is not synced: a broken one is made again.
-pub(super) fn write_index(disk: &dyn Disk, base: Offset, bytes: &[u8]) -> Result<(), StorageError> {
-    let name = directory::INDEX_TEMPORARY_FILE;
+///
+/// `name` is what the file is called until it is complete.
+pub(super) fn write_index(
+    disk: &dyn Disk,
+    name: &str,
+    base: Offset,
+    bytes: &[u8],
+) -> Result<(), StorageError> {
     let failed = |error| StorageError::write(name, 0, error);
     disk.open(name, Access::Create).map_err(failed)?.write_at(bytes, 0).map_err(failed)?;
     disk.rename(name, &segment::index_name(base)).map_err(failed)

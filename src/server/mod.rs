@@ -17,8 +17,8 @@ mod driver;
 mod entrance;
 mod error;
 mod files;
+mod holder;
 mod link;
-
 mod listener;
 mod mailbox;
 mod open;
@@ -53,6 +53,7 @@ use work::Work;
 
 pub use admission::Refusal;
 pub use driver::Core;
+pub use error::Holder;
 pub use error::ServerError;
 pub use link::Link;
 pub use link::LinkError;
@@ -84,11 +85,12 @@ impl Server {
     }
 
     /// Starts the broker: locks the data directory, opens and verifies every store, and only then listens. Blocks until all
-    /// of that is done.
+    /// of that is done. What can be found wrong without the data directory is found before it is touched or made.
     ///
     /// # Errors
     /// Nothing is left open then.
     pub fn start(self) -> Result<Running, ServerError> {
+        self.check()?;
         let opened = open::broker(&self.config, Clock::start())?;
         let OpenedBroker { broker, tools, access, recovery, took, clock } = opened;
         let employ = |driver: &Arc<Driver>| {
@@ -105,6 +107,15 @@ impl Server {
     pub fn start_with(self, core: Box<dyn Core>) -> Result<Running, ServerError> {
         let access = AccessFiles::new(self.config.access.clone(), random()?);
         self.start_parts(Clock::start(), core, access, None, |_| Ok(Vec::new()))
+    }
+
+    /// Looks at all that the start will need beside the data directory.
+    fn check(&self) -> Result<(), ServerError> {
+        for options in &self.config.listeners {
+            Listener::check(options)
+                .map_err(|source| ServerError::Listen { name: options.name.clone(), source })?;
+        }
+        AccessFiles::new(self.config.access.clone(), random()?).open().map(drop)
     }
 
     /// Starts everything around a core: its work first, then the listeners.

@@ -23,6 +23,7 @@ mod clock;
 mod codec;
 mod describe;
 mod error;
+mod found;
 mod memory_store;
 mod message;
 mod numbers;

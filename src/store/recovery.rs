@@ -15,6 +15,7 @@ use crate::commitlog::Writer;
 use crate::commitlog::disk::Disk;
 use crate::store::Checkpointer;
 use crate::store::ClockFound;
+use crate::store::Durability;
 use crate::store::Kind;
 use crate::store::MessageView;
 use crate::store::Options;
@@ -28,6 +29,7 @@ use crate::store::checkpoint::Checkpoints;
 use crate::store::checkpoint::Meta;
 use crate::store::checkpoint::SCHEMA;
 use crate::store::checkpoint::mark;
+use crate::store::found;
 use crate::store::message;
 use crate::store::state::Changes;
 use crate::store::state::State;
@@ -62,10 +64,16 @@ pub enum OpenProgress {
     Log(RecoveryProgress),
     /// The state is being made from the log.
     Replay {
+        /// The first offset that is read.
+        from: Offset,
         /// Everything below was read.
         offset: Offset,
         /// The end of the log.
         next_offset: Offset,
+        /// How many records were read.
+        records: u64,
+        /// The bytes of their keys and values.
+        bytes: u64,
     },
 }
 
@@ -176,6 +184,10 @@ impl Store {
         let mut fold = Fold::default();
         let checkpoint = fold.start(&mut checkpointer, &log, &mut reader, &report)?;
         fold.replay(&mut reader, &report, &checkpoint, progress)?;
+        // Without a sync nothing says that the end of the log was on the disk before the checkpoint was.
+        let synced = options.durability == Durability::Fsync;
+        fold.damage.extend(found::lost_end(&checkpoint).filter(|_| synced));
+        fold.damage.extend(found::lost_front(&fold.state, report.start_offset));
         let mut store = Self::recovered(log, options, &checkpoint, fold.state, fold.changes);
         let mut recovery = RecoverySummary {
             damage: fold.damage,
@@ -328,14 +340,17 @@ impl Fold {
             CheckpointUse::Used { offset } => *offset,
             CheckpointUse::Rebuilt(_) => report.start_offset,
         };
+        let mut bytes = 0;
         if from < next_offset {
             self.damage = reader.replay_to(from, next_offset, &mut |record| {
                 if record.offset < from {
                     return;
                 }
                 self.replayed += 1;
+                bytes += record.size_bytes() as u64;
                 if self.replayed.is_multiple_of(REPLAY_STEP) {
-                    progress(&OpenProgress::Replay { offset: record.offset, next_offset });
+                    let (offset, records) = (record.offset, self.replayed);
+                    progress(&OpenProgress::Replay { from, offset, next_offset, records, bytes });
                 }
                 if self.put(&record).is_none() {
                     self.unreadable += 1;

@@ -25,6 +25,7 @@ use tidelog::time::Timestamp;
 use crate::chance::Chance;
 use crate::checker::Checker;
 use crate::checker::Fact;
+use crate::checker::Slack;
 use crate::client::Client;
 use crate::client::Effects;
 use crate::client::Phase;
@@ -136,7 +137,7 @@ impl World {
     pub(crate) fn new(seed: u64, prints: bool) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
-        let mut checker = Checker::default();
+        let mut checker = Checker::new(Slack::default());
         if plan.retains {
             checker.allow_forgetting();
         }
