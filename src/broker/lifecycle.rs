@@ -395,7 +395,8 @@ impl Broker {
         if row.connected || row.expiry_interval == u32::MAX || row.disconnected_at != left_at {
             return;
         }
-        let deadline = row.disconnected_at + Duration::from_secs(u64::from(row.expiry_interval));
+        let forgiven = self.store.state().clock().forgiven_since(left_at);
+        let deadline = left_at + Duration::from_secs(u64::from(row.expiry_interval)) + forgiven;
         if self.now >= deadline {
             tracing::debug!(client = client_id.as_str(), "the session has expired");
             self.end_session(&client_id);

@@ -347,6 +347,7 @@ impl Broker {
             writes: &mut self.writes,
             durable,
             now: self.now,
+            clock: self.store.state().clock(),
         };
         (delivery, &self.store)
     }

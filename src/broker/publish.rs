@@ -232,6 +232,7 @@ impl Broker {
             qos: new.qos,
             retain: new.retain,
             properties: new.properties,
+            published_at: self.now,
             expires_at: new
                 .expiry_interval
                 .map(|seconds| self.now + std::time::Duration::from_secs(u64::from(seconds))),

@@ -127,7 +127,7 @@ impl Broker {
             .collect();
         for (client_id, row, expiry) in wills {
             match row.fires_at {
-                Some(fires_at) => self.set_far_timer(fires_at, Timer::Will(client_id, fires_at)),
+                Some(fires_at) => self.set_will_timer(client_id, fires_at),
                 None => self.will_of_lost(&client_id, expiry),
             }
         }
@@ -150,7 +150,8 @@ impl Broker {
                 0 => self.end_session(&client_id),
                 u32::MAX => {}
                 seconds => {
-                    let deadline = left_at + Duration::from_secs(u64::from(seconds));
+                    let forgiven = self.store.state().clock().forgiven_since(left_at);
+                    let deadline = left_at + Duration::from_secs(u64::from(seconds)) + forgiven;
                     self.set_far_timer(deadline, Timer::SessionExpiry(client_id, left_at));
                 }
             }

@@ -432,7 +432,9 @@ impl Broker {
         let view = MessageView::from_record(&record);
         let message = view.as_ref().map(Message::from);
         let wanted = message.filter(|message| message.qos > QoS::AtMostOnce);
-        if wanted.is_some_and(|message| message.is_expired(self.now)) {
+        if wanted.is_some_and(|message| {
+            message.is_expired(self.store.present_for(message.published_at, self.now))
+        }) {
             self.stats.drop_messages(Dropped::Expired, 1);
         } else if let Some(message) = wanted {
             let Some((client, grant)) = self.choose_member(index) else {
@@ -496,6 +498,7 @@ impl Broker {
                 qos,
                 retain,
                 properties: &[],
+                published_at: self.now,
                 expires_at: None,
                 publisher: "",
             };

@@ -145,6 +145,7 @@ fn sys_message<'a>(topic: &'a str, value: &'a str) -> Message<'a> {
         qos: QoS::AtMostOnce,
         retain: true,
         properties: &[],
+        published_at: crate::time::Timestamp::EPOCH,
         expires_at: None,
         publisher: "",
     }

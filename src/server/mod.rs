@@ -108,10 +108,9 @@ impl Server {
     /// Nothing is left open then.
     pub fn start(self) -> Result<Running, ServerError> {
         let ground = self.ground()?;
-        let clock = Clock::start();
         self.check()?;
-        let opened = open::broker(&self.config, &clock)?;
-        let OpenedBroker { broker, tools, access, recovery, took } = opened;
+        let opened = open::broker(&self.config, Clock::start())?;
+        let OpenedBroker { broker, tools, access, recovery, took, clock } = opened;
         let employ = |driver: &Arc<Driver>| {
             let refused = |source| ServerError::System { what: "threads", source };
             Work::start(driver, tools).map_err(refused)

@@ -19,6 +19,7 @@
 
 mod carry;
 mod checkpoint;
+mod clock;
 mod codec;
 mod describe;
 mod error;
@@ -39,6 +40,7 @@ pub use carry::Carry;
 pub use checkpoint::Checkpoint;
 pub use checkpoint::CheckpointDone;
 pub use checkpoint::Checkpointer;
+pub use clock::ClockFound;
 pub use describe::describe;
 pub use error::StateError;
 pub use error::StoreError;
@@ -56,8 +58,10 @@ pub use recovery::Opened;
 pub use recovery::RebuildReason;
 pub use recovery::RecoverySummary;
 pub use rows::AssignedRow;
+pub use rows::ClockRow;
 pub use rows::GroupKey;
 pub use rows::GroupRow;
+pub use rows::Jump;
 pub use rows::Kind;
 pub use rows::ProgressRow;
 pub use rows::RetainedRow;
@@ -300,7 +304,7 @@ impl Store {
     /// Whether a row goes to the log. A session's tombstone does also when only its will is there.
     fn is_recorded(&self, row: &Row) -> bool {
         match row {
-            Row::Group(..) | Row::Retained(..) | Row::Will(..) => true,
+            Row::Group(..) | Row::Retained(..) | Row::Will(..) | Row::Clock(_) => true,
             Row::Session(client, None) => self
                 .state
                 .session(client)

@@ -37,6 +37,8 @@ pub struct Options {
     pub log_qos0: bool,
     /// How much time passes between two checkpoints.
     pub checkpoint_interval: Duration,
+    /// How far the wall clock may be ahead of the log at a start. What is more does not count for what may expire.
+    pub clock_jump_max: Duration,
 }
 
 impl Default for Options {
@@ -46,6 +48,7 @@ impl Default for Options {
             durability: Durability::default(),
             log_qos0: true,
             checkpoint_interval: Duration::from_secs(1),
+            clock_jump_max: Duration::from_hours(30 * 24),
         }
     }
 }

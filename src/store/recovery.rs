@@ -14,6 +14,7 @@ use crate::commitlog::StoredRecord;
 use crate::commitlog::Writer;
 use crate::commitlog::disk::Disk;
 use crate::store::Checkpointer;
+use crate::store::ClockFound;
 use crate::store::Durability;
 use crate::store::Kind;
 use crate::store::MessageView;
@@ -52,6 +53,8 @@ pub struct Opened {
     pub checkpointer: Checkpointer,
     /// What was found.
     pub recovery: RecoverySummary,
+    /// What time it is from here on: never before anything in the log.
+    pub now: Timestamp,
 }
 
 /// How far opening has come.
@@ -146,6 +149,8 @@ pub struct RecoverySummary {
     pub records_replayed: u64,
     /// How many of them this version can't read; they are left out of the state.
     pub records_unreadable: u64,
+    /// How the wall clock and the log agree.
+    pub clock: ClockFound,
     /// Sessions there are.
     pub sessions: usize,
     /// Subscriptions there are.
@@ -157,7 +162,7 @@ pub struct RecoverySummary {
 }
 
 impl Store {
-    /// Opens the store, or makes a new one.
+    /// Opens the store, or makes a new one. `now` is the wall's time.
     ///
     /// A checkpoint that is missing, damaged, of another log or ahead of the log costs a read of the whole log, and the
     /// summary says so. So does damage in the log: the state is made of what is there.
@@ -188,6 +193,7 @@ impl Store {
             damage: fold.damage,
             moved_aside: fold.moved_aside,
             checkpoint_error: None,
+            clock: ClockFound::Agrees,
             records_replayed: fold.replayed,
             records_unreadable: fold.unreadable,
             sessions: store.state.sessions().filter(|(_, state)| state.session.is_some()).count(),
@@ -198,8 +204,10 @@ impl Store {
             checkpoint,
         };
         store.save_recovered(&mut checkpointer, &mut recovery);
+        let (now, clock) = store.take_clock(now);
+        recovery.clock = clock;
         store.begin(now);
-        Ok(Opened { store, writer, reader, checkpointer, recovery })
+        Ok(Opened { store, writer, reader, checkpointer, recovery, now })
     }
 
     fn recovered(
@@ -369,7 +377,8 @@ impl Fold {
             | Kind::Assigned
             | Kind::Will
             | Kind::Group
-            | Kind::Retained) => {
+            | Kind::Retained
+            | Kind::Clock) => {
                 let row = Row::decode(kind, record.key(), record.value())?;
                 self.state.put(row, record.offset, true, &mut self.changes);
             }

@@ -127,6 +127,14 @@ impl Presence {
         }
     }
 
+    /// What ended before a jump of the clock may count as ended earlier, or later.
+    pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+        if let Some(session) = &mut self.session {
+            session.closing_at = session.closing_at.map(|at| at.saturating_sub(more));
+            session.closed_at = session.closed_at.map(|at| at + less);
+        }
+    }
+
     pub(super) fn changed(&mut self, expiry: Expiry) {
         if let Some(session) = &mut self.session {
             session.changed = Some(expiry);

@@ -11,6 +11,7 @@ use tidelog::broker::Event;
 use tidelog::broker::Options;
 use tidelog::broker::Origin;
 use tidelog::broker::Output;
+use tidelog::broker::StorageState;
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::PendingBatch;
 use tidelog::commitlog::ReadRequest;
@@ -57,40 +58,68 @@ pub(crate) struct Engine {
     reader: Reader,
     checkpointer: Checkpointer,
     durability: store::Durability,
+    /// The world's time and the broker's own when it started.
+    started: (Timestamp, Timestamp),
 }
 
 impl Engine {
-    /// Opens what is on the disk, and starts a broker on it.
+    /// Opens what is on the disk, and starts a broker on it, whose wall clock may not be the world's.
     pub(crate) fn open(
         disk: &MemoryDisk,
         states: &MemoryStateStore,
         settings: &Settings,
         now: Timestamp,
+        wall: Timestamp,
     ) -> Result<(Self, RecoverySummary), StoreError> {
-        let Opened { store, writer, reader, checkpointer, recovery } = Store::open(
+        let opened = Store::open(
             Arc::new(disk.clone()),
             Box::new(states.clone()),
             settings.store.clone(),
-            now,
+            wall,
             &mut |_| {},
         )?;
+        let Opened { store, writer, reader, checkpointer, recovery, now: own } = opened;
         let options =
             access::Options { remember_passwords: std::time::Duration::ZERO, secret: [7; 32] };
         let access =
             Access::new(options, settings.passwords.as_deref(), settings.acl.as_deref()).unwrap();
-        let broker = Broker::new(settings.broker.clone(), store, access, [9; 32], now);
+        let broker = Broker::new(settings.broker.clone(), store, access, [9; 32], own);
         let durability = settings.store.durability;
-        Ok((Self { broker, writer, reader, checkpointer, durability }, recovery))
+        let started = (now, own);
+        Ok((Self { broker, writer, reader, checkpointer, durability, started }, recovery))
     }
 
     /// Hands an event in and takes all outputs.
     pub(crate) fn handle(&mut self, now: Timestamp, event: Event<'_>) -> Vec<Output> {
+        let now = self.own_time(now);
         self.broker.handle(now, event);
         std::iter::from_fn(|| self.broker.poll_output()).collect()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
-        self.broker.poll_timeout()
+        let (world, own) = self.started;
+        self.broker.poll_timeout().map(|timeout| world + timeout.since(own))
+    }
+
+    /// The broker's own time.
+    pub(crate) fn own_time(&self, now: Timestamp) -> Timestamp {
+        let (world, own) = self.started;
+        own + now.since(world)
+    }
+
+    /// What the disk still takes, as the broker sees it.
+    pub(crate) fn storage_state(&self) -> StorageState {
+        self.broker.storage_state()
+    }
+
+    /// What `$SYS` says.
+    pub(crate) fn sys_values(&self) -> Vec<(String, String)> {
+        self.broker.sys_values()
+    }
+
+    /// Bytes that wait to become durable.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.broker.store().pending_bytes()
     }
 
     /// Does slow work and says what came out.
