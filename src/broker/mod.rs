@@ -19,6 +19,7 @@
 
 mod acknowledge;
 mod catch_up;
+mod cleaning;
 mod client;
 mod close;
 mod connect;
@@ -120,6 +121,8 @@ pub struct Broker {
     next_ticket: u64,
     commit: durability::CommitState,
     retention: retention::RetentionState,
+    /// A segment is being cleaned.
+    cleaning: bool,
     stopping: lifecycle::Stopping,
     stats: Stats,
     started: Timestamp,
@@ -162,6 +165,8 @@ enum Timer {
     Checkpoint,
     /// Old segments may go.
     Retention,
+    /// The log may be cleaned.
+    Clean,
     /// A commit that met a full disk is tried again.
     RetryCommit,
 }
@@ -214,6 +219,7 @@ impl Broker {
             Event::Verified { ticket, verdict } => self.handle_verified(ticket, verdict),
             Event::Checkpointed(result) => self.handle_checkpointed(result),
             Event::Truncated(result) => self.handle_truncated(result),
+            Event::Cleaned(result) => self.handle_cleaned(&result),
             Event::AccessRead { passwords, acl } => {
                 self.handle_access_read(passwords.as_deref(), acl.as_deref());
             }
@@ -281,6 +287,7 @@ impl Broker {
                 Timer::Sys => self.publish_sys(),
                 Timer::Checkpoint => self.checkpoint_due(),
                 Timer::Retention => self.retention_due(),
+                Timer::Clean => self.cleaning_due(),
                 Timer::RetryCommit => self.retry_commit(),
             }
         }

@@ -38,6 +38,8 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// How often old segments are looked for.
     pub retention_interval: Duration,
+    /// How often to look whether the log is to be cleaned; zero for never.
+    pub clean_interval: Duration,
     /// Where clients are sent when the server shuts down (0x9C), if anywhere [5.0, 4.11].
     pub server_reference: Option<Text>,
 }
@@ -60,6 +62,7 @@ impl Default for Options {
             sys_interval: Duration::from_secs(10),
             checkpoint_interval: Duration::from_secs(1),
             retention_interval: Duration::from_mins(1),
+            clean_interval: Duration::from_secs(10),
             server_reference: None,
         }
     }

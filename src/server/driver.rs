@@ -270,7 +270,8 @@ impl Turn {
             | Output::Fetch { .. }
             | Output::Verify { .. }
             | Output::Checkpoint(_)
-            | Output::Truncate(_)) => {
+            | Output::Truncate(_)
+            | Output::Clean(_)) => {
                 if let Some(place) = &self.work {
                     place.begin(work);
                 }

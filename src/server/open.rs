@@ -71,11 +71,13 @@ pub(super) fn broker(config: &Config, clock: &Clock) -> Result<OpenedBroker, Ser
     let disk = Arc::new(OsDisk::create(path).map_err(unusable)?);
     let opened = store(config, Arc::clone(&disk) as Arc<dyn Disk>, clock)?;
     let access = AccessFiles::new(config.access.clone(), secret(path, disk.as_ref())?);
-    let Opened { store, writer, reader, checkpointer, recovery } = opened;
+    let Opened { store, writer, reader, checkpointer, cleaner, recovery } = opened;
     let durability = options::durability(config).commit();
     let options = options::broker(config);
     let broker = Broker::new(options, store, access.open()?, random()?, clock.now());
-    let tools = Tools { writer, durability, reader, checkpointer, verifiers: verifiers() };
+    let clean_rate = config.data.clean_rate;
+    let verifiers = verifiers();
+    let tools = Tools { writer, durability, reader, checkpointer, cleaner, clean_rate, verifiers };
     let took = clock.now().since(started);
     Ok(OpenedBroker { broker, tools, access, recovery, took })
 }

@@ -30,6 +30,11 @@ pub(super) fn broker(config: &Config) -> broker::Options {
         check_payload_format: mqtt.check_payload_format,
         sys_interval: sys.interval,
         checkpoint_interval: data.checkpoint_interval,
+        clean_interval: if data.clean_rate == 0 {
+            Duration::ZERO
+        } else {
+            broker::Options::default().clean_interval
+        },
         server_reference: mqtt.server_reference.clone().and_then(|text| Text::try_from(text).ok()),
         ..broker::Options::default()
     }
@@ -66,6 +71,7 @@ pub(super) fn store(config: &Config, log_id: u64) -> store::Options {
         durability: durability(config),
         log_qos0: data.log_qos0,
         checkpoint_interval: data.checkpoint_interval,
+        ..store::Options::default()
     }
 }
 

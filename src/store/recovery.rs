@@ -14,6 +14,7 @@ use crate::commitlog::StoredRecord;
 use crate::commitlog::Writer;
 use crate::commitlog::disk::Disk;
 use crate::store::Checkpointer;
+use crate::store::Cleaner;
 use crate::store::Kind;
 use crate::store::MessageView;
 use crate::store::Options;
@@ -27,6 +28,7 @@ use crate::store::checkpoint::Checkpoints;
 use crate::store::checkpoint::Meta;
 use crate::store::checkpoint::SCHEMA;
 use crate::store::checkpoint::mark;
+use crate::store::clean::Cleaning;
 use crate::store::message;
 use crate::store::state::Changes;
 use crate::store::state::State;
@@ -48,6 +50,8 @@ pub struct Opened {
     pub reader: Reader,
     /// Writes checkpoints.
     pub checkpointer: Checkpointer,
+    /// Takes dead records out of the log.
+    pub cleaner: Cleaner,
     /// What was found.
     pub recovery: RecoverySummary,
 }
@@ -106,6 +110,13 @@ pub enum RebuildReason {
         checkpoint: Offset,
         /// The start of the log.
         start_offset: Offset,
+    },
+    /// The cleaner has taken out records that it would have to be brought up to date with.
+    BehindCleaner {
+        /// The checkpoint's offset.
+        checkpoint: Offset,
+        /// Below this offset records were taken out.
+        cleaned_to: Offset,
     },
     /// It belongs to another log.
     OtherLog,
@@ -187,7 +198,8 @@ impl Store {
         };
         store.save_recovered(&mut checkpointer, &mut recovery);
         store.begin(now);
-        Ok(Opened { store, writer, reader, checkpointer, recovery })
+        let cleaner = Cleaner::new(writer.cleaner());
+        Ok(Opened { store, writer, reader, checkpointer, cleaner, recovery })
     }
 
     fn recovered(
@@ -208,6 +220,7 @@ impl Store {
             changes,
             checkpoints,
             carrying: None,
+            cleaning: Cleaning::default(),
             retained_lost: 0,
             key: Vec::new(),
             value: Vec::new(),
@@ -381,6 +394,10 @@ fn distrust(
             checkpoint,
             start_offset: report.start_offset,
         }));
+    }
+    let cleaned_to = report.cleaned_to;
+    if checkpoint < cleaned_to {
+        return Ok(Some(RebuildReason::BehindCleaner { checkpoint, cleaned_to }));
     }
     Ok(differs(meta, log, reader)?.then_some(RebuildReason::OtherLog))
 }

@@ -315,6 +315,7 @@ impl Stage {
             | Output::Verify { .. }
             | Output::Checkpoint(_)
             | Output::Truncate(_)
+            | Output::Clean(_)
             | Output::Poisoned(_)) => panic!("{work:?}"),
         }
     }

@@ -1,6 +1,7 @@
 //! The broker with its store on a disk in memory, and its slow work done when asked: what the simulation and the golden
 //! scripts drive.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tidelog::access;
@@ -22,6 +23,9 @@ use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::store;
 use tidelog::store::Checkpoint;
 use tidelog::store::Checkpointer;
+use tidelog::store::Clean;
+use tidelog::store::CleanDone;
+use tidelog::store::Cleaner;
 use tidelog::store::MemoryStateStore;
 use tidelog::store::Opened;
 use tidelog::store::RecoverySummary;
@@ -47,6 +51,7 @@ pub(crate) enum Work {
     Verify(u64, PasswordJob),
     Checkpoint(Checkpoint),
     Truncate(Truncation),
+    Clean(Clean),
 }
 
 /// A broker that runs.
@@ -55,6 +60,7 @@ pub(crate) struct Engine {
     writer: Writer,
     reader: Reader,
     checkpointer: Checkpointer,
+    cleaner: Cleaner,
     durability: store::Durability,
 }
 
@@ -66,7 +72,7 @@ impl Engine {
         settings: &Settings,
         now: Timestamp,
     ) -> Result<(Self, RecoverySummary), StoreError> {
-        let Opened { store, writer, reader, checkpointer, recovery } = Store::open(
+        let Opened { store, writer, reader, checkpointer, cleaner, recovery } = Store::open(
             Arc::new(disk.clone()),
             Box::new(states.clone()),
             settings.store.clone(),
@@ -79,7 +85,7 @@ impl Engine {
             Access::new(options, settings.passwords.as_deref(), settings.acl.as_deref()).unwrap();
         let broker = Broker::new(settings.broker.clone(), store, access, [9; 32], now);
         let durability = settings.store.durability;
-        Ok((Self { broker, writer, reader, checkpointer, durability }, recovery))
+        Ok((Self { broker, writer, reader, checkpointer, cleaner, durability }, recovery))
     }
 
     /// Hands an event in and takes all outputs.
@@ -106,6 +112,13 @@ impl Engine {
             Work::Truncate(truncation) => {
                 self.reader.forget(&truncation);
                 Event::Truncated(self.writer.truncate(&truncation))
+            }
+            Work::Clean(clean) => {
+                let result = self.cleaner.run(clean, &mut |_| ControlFlow::Continue(()));
+                if let Some(rewritten) = result.as_ref().ok().and_then(CleanDone::rewritten) {
+                    self.reader.forget_cleaned(rewritten);
+                }
+                Event::Cleaned(result)
             }
         }
     }
@@ -138,6 +151,7 @@ pub(crate) fn work_of(output: Output) -> Sorted {
         Output::Verify { ticket, job } => Sorted::Work(Work::Verify(ticket, job)),
         Output::Checkpoint(checkpoint) => Sorted::Work(Work::Checkpoint(checkpoint)),
         Output::Truncate(truncation) => Sorted::Work(Work::Truncate(truncation)),
+        Output::Clean(clean) => Sorted::Work(Work::Clean(clean)),
         other @ (Output::Write { .. }
         | Output::Close { .. }
         | Output::Pause { .. }

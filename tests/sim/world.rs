@@ -299,7 +299,8 @@ impl World {
                 | Output::Fetch { .. }
                 | Output::Verify { .. }
                 | Output::Checkpoint(_)
-                | Output::Truncate(_),
+                | Output::Truncate(_)
+                | Output::Clean(_),
             ) => {}
         }
     }
