@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::broker::Timer;
 use crate::broker::Turn;
 use crate::broker::client::Mode;
+use crate::broker::close::Ending;
 use crate::broker::event::Output;
 use crate::broker::options::OnWriteFailure;
 use crate::commitlog::StorageError;
@@ -157,7 +158,10 @@ impl Broker {
             connection.outbox.end();
             let connack = Connack::new(ReasonCode::ServerUnavailable);
             self.send(slot, &Packet::Connack(Box::new(connack)));
-            self.drop_connection(slot);
+            if let Some(client) = self.client_at(slot) {
+                self.detach(client, Ending::Ended(ReasonCode::ServerUnavailable, None));
+            }
+            self.close(slot);
         } else if connection.outbox.is_gated() {
             connection.outbox.end();
             let reason = ReasonCode::ImplementationSpecificError;

@@ -78,6 +78,9 @@ pub struct Data {
     /// The time between two checkpoints of the state.
     #[serde(deserialize_with = "values::time")]
     pub checkpoint_interval: Duration,
+    /// How many bytes a second the cleaner reads and writes; zero to clean nothing.
+    #[serde(deserialize_with = "values::size")]
+    pub clean_rate: u64,
     /// Whether messages of `QoS` 0 are records of the log.
     pub log_qos0: bool,
     /// Bytes of disk that are set aside for the day when it is full; 0 for none, at most 16 GiB.
@@ -365,6 +368,7 @@ impl Default for Data {
             retention_age: Some(Duration::from_hours(7 * 24)),
             retention_bytes: None,
             checkpoint_interval: Duration::from_secs(30),
+            clean_rate: 32 * MIB,
             log_qos0: true,
             reserve: 4 * MIB,
             on_write_failure: OnWriteFailure::Exit,

@@ -23,6 +23,7 @@ mod listener;
 mod mailbox;
 mod open;
 mod options;
+mod pacer;
 mod process;
 mod running;
 mod runtime;

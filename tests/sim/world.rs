@@ -329,7 +329,8 @@ impl World {
                 | Output::Verify { .. }
                 | Output::Checkpoint(_)
                 | Output::Truncate(_)
-                | Output::Replenish,
+                | Output::Replenish
+                | Output::Clean(_),
             ) => {}
         }
     }
