@@ -20,10 +20,12 @@ pub(crate) struct Arguments {
     /// Messages of the scenarios that have a number of them, and connections of those that have that.
     pub(crate) messages: u64,
     pub(crate) connections: usize,
+    /// Messages that each publisher may be ahead of its subscriber.
+    pub(crate) ahead: u64,
 }
 
 const USAGE: &str = "cargo bench --bench load -- [S1 S2 ...] [--seconds 5] [--rounds 3] [--peers tidelog,mosquitto] \
-                     [--directory target/load] [--messages 1000000] [--connections 19000] [--json]";
+                     [--directory target/load] [--messages 1000000] [--connections 19000] [--ahead 1024] [--json]";
 
 impl Arguments {
     /// What was given to this process.
@@ -40,6 +42,7 @@ impl Arguments {
             json: false,
             messages: 1_000_000,
             connections: 19_000,
+            ahead: 1_024,
         };
         // `cargo bench` itself gives `--bench`.
         let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
@@ -64,6 +67,7 @@ impl Arguments {
             "--rounds" => self.rounds = value.parse::<usize>().map_err(wrong)?.max(1),
             "--messages" => self.messages = value.parse().map_err(wrong)?,
             "--connections" => self.connections = value.parse().map_err(wrong)?,
+            "--ahead" => self.ahead = value.parse::<u64>().map_err(wrong)?.max(1),
             "--peers" => self.peers = value.split(',').map(str::to_owned).collect(),
             "--directory" => self.directory = PathBuf::from(value),
             _ => return Err(format!("{name} is none of\n{USAGE}")),

@@ -15,10 +15,8 @@ use futures_util::task::AtomicWaker;
 
 use crate::histogram::Histogram;
 
-/// Deliveries that may be under way for each publisher, if few subscribers get each message.
-const UNDER_WAY: u64 = 4_096;
-/// The same, for each subscriber that gets a message, if they are many.
-const UNDER_WAY_EACH: u64 = 256;
+/// Messages that may be under way from each publisher to each subscriber, however many subscribers get them.
+const UNDER_WAY_EACH: u64 = 64;
 
 /// One run.
 pub(crate) struct Flow {
@@ -27,6 +25,8 @@ pub(crate) struct Flow {
     gates: Vec<Gate>,
     /// How many subscribers get each message.
     fan: u64,
+    /// Deliveries of each publisher's messages that may be under way.
+    ceiling: u64,
     /// Whether times are recorded now.
     recording: AtomicBool,
     stopping: AtomicBool,
@@ -51,9 +51,11 @@ struct Gate {
 }
 
 impl Flow {
-    /// A run with so many publishers, each of whose messages gets to `fan` subscribers.
-    pub(crate) fn new(publishers: usize, fan: usize) -> Self {
+    /// A run with so many publishers, each of whose messages gets to `fan` subscribers, and of each of whom `ahead` deliveries
+    /// may be under way.
+    pub(crate) fn new(publishers: usize, fan: usize, ahead: u64) -> Self {
         Self {
+            ceiling: ahead.max(UNDER_WAY_EACH * fan as u64),
             started: Instant::now(),
             gates: (0..publishers).map(|_| Gate::default()).collect(),
             fan: fan as u64,
@@ -88,10 +90,9 @@ impl Flow {
     }
 
     fn free(&self, gate: &Gate) -> u64 {
-        let ceiling = UNDER_WAY.max(UNDER_WAY_EACH * self.fan);
         let under_way = (gate.published.load(Ordering::Relaxed) * self.fan)
             .saturating_sub(gate.delivered.load(Ordering::Acquire));
-        ceiling.saturating_sub(under_way) / self.fan
+        self.ceiling.saturating_sub(under_way) / self.fan
     }
 
     /// Says that a publisher has published more.
@@ -103,8 +104,7 @@ impl Flow {
     pub(crate) fn deliver(&self, publisher: usize, messages: u64) {
         let gate = &self.gates[publisher];
         gate.delivered.fetch_add(messages, Ordering::Release);
-        let half = UNDER_WAY.max(UNDER_WAY_EACH * self.fan) / 2;
-        if self.free(gate) * self.fan >= half {
+        if self.free(gate) * self.fan >= self.ceiling / 2 {
             gate.waker.wake();
         }
     }

@@ -33,6 +33,9 @@ mod subscriber;
 mod transport;
 mod wire;
 
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Resource;
@@ -84,15 +87,15 @@ fn found(names: &[String]) -> Vec<Peer> {
             Ok(peer) => peers.push(peer),
             // What speed is compared with before a change is seldom there.
             Err(_) if name == "baseline" => {}
-            Err(why) => eprint_absent(name, &why),
+            Err(why) => say(&format!("ABSENT: {name}: {why}")),
         }
     }
     peers
 }
 
 #[expect(clippy::print_stderr, reason = "it is no part of the tables")]
-fn eprint_absent(name: &str, why: &str) {
-    eprintln!("ABSENT: {name}: {why}");
+fn say(what: &str) {
+    eprintln!("{what}");
 }
 
 /// All rounds of a case: in each, every broker that can takes its turn.
@@ -102,7 +105,7 @@ fn run_case(
     arguments: &Arguments,
 ) -> Vec<(&'static str, Vec<Figures>)> {
     let scale = Scale {
-        pace: Pace { warm: WARM, measured: arguments.seconds },
+        pace: Pace { warm: WARM, measured: arguments.seconds, ahead: arguments.ahead },
         messages: arguments.messages,
         connections: arguments.connections,
     };
@@ -111,17 +114,25 @@ fn run_case(
         able.iter().map(|peer| (peer.name, Vec::new())).collect();
     for _ in 0..arguments.rounds {
         for (peer, (_, rounds)) in able.iter().zip(&mut all) {
-            let settings = case.settings;
-            let mut broker = Broker::start(peer, &arguments.directory, case.carrier, settings);
-            let mut figures = case.run(peer, &mut broker, &scale);
-            if peer.is_durable() {
-                figures.set(Measure::SyncP50, broker.sync.p50);
-                figures.set(Measure::SyncP99, broker.sync.p99);
+            let round = || run_round(case, peer, &scale, &arguments.directory);
+            match catch_unwind(AssertUnwindSafe(round)) {
+                Ok(figures) => rounds.push(figures),
+                Err(_) => say(&format!("FAILED: {peer} in {}", case.title)),
             }
-            rounds.push(figures);
         }
     }
     all
+}
+
+/// One broker's turn.
+fn run_round(case: &Case, peer: &Peer, scale: &Scale, directory: &Path) -> Figures {
+    let mut broker = Broker::start(peer, directory, case.carrier, case.settings);
+    let mut figures = case.run(peer, &mut broker, scale);
+    if peer.is_durable() {
+        figures.set(Measure::SyncP50, broker.sync.p50);
+        figures.set(Measure::SyncP99, broker.sync.p99);
+    }
+    figures
 }
 
 /// As many open files as the system allows.

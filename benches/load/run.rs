@@ -57,6 +57,8 @@ pub(crate) enum Audience {
 pub(crate) struct Pace {
     pub(crate) warm: Duration,
     pub(crate) measured: Duration,
+    /// Messages that each publisher may be ahead of its subscriber.
+    pub(crate) ahead: u64,
 }
 
 /// A thread with a runtime that does something until it is dropped.
@@ -95,6 +97,14 @@ impl Drop for Side {
             thread.join().ok();
         }
     }
+}
+
+/// Lets everybody work. Never ends but by a panic of one of them.
+pub(crate) async fn forever(mut at_work: JoinSet<()>) {
+    while let Some(ended) = at_work.join_next().await {
+        ended.unwrap();
+    }
+    pending::<()>().await;
 }
 
 /// What is counted at a moment.
@@ -145,7 +155,7 @@ fn topic(publisher: usize) -> String {
 
 /// Publishes as much as the broker takes and measures.
 pub(crate) fn stream(broker: &Broker, shape: &Shape, pace: Pace) -> Figures {
-    let flow = Arc::new(Flow::new(shape.publishers, shape.fan()));
+    let flow = Arc::new(Flow::new(shape.publishers, shape.fan(), pace.ahead));
     let subscribers = start_subscribers(&flow, broker.target(), shape);
     let publishers = start_publishers(&flow, broker.target(), shape.tasks());
     let figures = measure(broker, &flow, pace);
@@ -255,10 +265,7 @@ fn start_subscribers(flow: &Arc<Flow>, target: &Target, shape: &Shape) -> Side {
         for mut subscriber in subscribers {
             at_work.spawn(async move { poll_fn(|cx| subscriber.poll(cx)).await });
         }
-        while let Some(ended) = at_work.join_next().await {
-            ended.unwrap();
-        }
-        pending().await
+        forever(at_work).await;
     });
     subscribed.recv().expect("all subscribe");
     side
@@ -286,7 +293,7 @@ pub(crate) fn start_publishers(flow: &Arc<Flow>, target: &Target, tasks: Vec<Tas
         while let Some(ended) = at_work.join_next().await {
             links.push(ended.unwrap());
         }
-        pending().await
+        pending::<()>().await;
     });
     connected.recv().expect("all connect");
     side

@@ -27,6 +27,13 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::ring;
 
+/// The bit of a WebSocket frame's length that says that a mask follows.
+const MASKED: u8 = 0x80;
+/// The length that says that the length follows in two bytes.
+const MEDIUM: u8 = 0x7E;
+/// The length that says that it follows in eight.
+const LONG: u8 = 0x7F;
+
 /// What carries MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Carrier {
@@ -192,13 +199,13 @@ async fn upgraded(mut tcp: TcpStream) -> TcpStream {
 fn frame_head(length: usize) -> Vec<u8> {
     let mut head = vec![0x82];
     match u16::try_from(length) {
-        Ok(short) if short < 126 => head.push(0x80 | short as u8),
+        Ok(short) if short < u16::from(MEDIUM) => head.push(MASKED | short as u8),
         Ok(medium) => {
-            head.push(0x80 | 126);
+            head.push(MASKED | MEDIUM);
             head.extend(medium.to_be_bytes());
         }
         Err(_) => {
-            head.push(0x80 | 127);
+            head.push(MASKED | LONG);
             head.extend((length as u64).to_be_bytes());
         }
     }
@@ -237,11 +244,11 @@ impl Frames {
 
     /// The length of the frame whose head is complete, which is forgotten.
     fn length(&mut self) -> Option<usize> {
-        let (length, wide) = match (self.head.get(1)?, self.head.len()) {
-            (126, 4) => (usize::from(u16::from_be_bytes([self.head[2], self.head[3]])), true),
-            (127, 10) => (u64::from_be_bytes(self.head[2..].try_into().unwrap()) as usize, true),
-            (126 | 127, _) => return None,
-            (short, _) => (usize::from(*short), false),
+        let (length, wide) = match (*self.head.get(1)?, self.head.len()) {
+            (MEDIUM, 4) => (usize::from(u16::from_be_bytes([self.head[2], self.head[3]])), true),
+            (LONG, 10) => (u64::from_be_bytes(self.head[2..].try_into().unwrap()) as usize, true),
+            (MEDIUM | LONG, _) => return None,
+            (short, _) => (usize::from(short), false),
         };
         assert!(self.head[0] & 0x0F <= 2, "a control frame: the broker gave up");
         assert!(length > 0 || !wide, "a long frame of nothing");

@@ -2,7 +2,6 @@
 //!
 //! The others hold the backlog in memory and would lose it, so they are not restarted.
 
-use std::future::pending;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +20,7 @@ use crate::process;
 use crate::publisher::Task;
 use crate::run;
 use crate::run::Side;
+use crate::run::forever;
 use crate::run::mebibytes;
 use crate::subscriber::Subscriber;
 use crate::transport::Target;
@@ -61,7 +61,7 @@ async fn leave_sessions(target: &Target) {
 
 /// Publishes so many messages for each session.
 fn fill(broker: &Broker, each: u64) {
-    let flow = Arc::new(Flow::new(SESSIONS, 0));
+    let flow = Arc::new(Flow::new(SESSIONS, 0, 0));
     let task = |index| Task {
         index,
         topic: format!("backlog/{index}"),
@@ -79,7 +79,7 @@ fn fill(broker: &Broker, each: u64) {
 
 /// Has all sessions come back, until each has everything.
 fn drain(broker: &Broker, each: u64, figures: &mut Figures) {
-    let flow = Arc::new(Flow::new(SESSIONS, 1));
+    let flow = Arc::new(Flow::new(SESSIONS, 1, 0));
     for publisher in 0..SESSIONS {
         flow.publish(publisher, each);
     }
@@ -107,10 +107,7 @@ fn start_subscribers(flow: &Arc<Flow>, target: &Target) -> Side {
             at_work.spawn(async move { poll_fn(|cx| subscriber.poll(cx)).await });
         }
         ready.send(()).unwrap();
-        while let Some(ended) = at_work.join_next().await {
-            ended.unwrap();
-        }
-        pending().await
+        forever(at_work).await;
     });
     connected.recv().expect("all come back");
     side

@@ -2,7 +2,6 @@
 //!
 //! Messages are sent when they are due, evenly spread, whatever became of those before; times count from when a message was due.
 
-use std::future::pending;
 use std::future::poll_fn;
 use std::io::Write;
 use std::net::TcpStream;
@@ -23,6 +22,7 @@ use crate::link::Link;
 use crate::run;
 use crate::run::Pace;
 use crate::run::Side;
+use crate::run::forever;
 use crate::scenario::table::PAYLOAD;
 use crate::subscriber::Subscriber;
 use crate::transport::Target;
@@ -36,7 +36,7 @@ const STEP_NANOS: u64 = 100_000;
 const SLACK_NANOS: NonZeroU64 = NonZeroU64::new(1_000).unwrap();
 
 pub(super) fn run(broker: &Broker, pace: Pace) -> Figures {
-    let flow = Arc::new(Flow::new(PUBLISHERS, 1));
+    let flow = Arc::new(Flow::new(PUBLISHERS, 1, pace.ahead));
     let members = start_members(&flow, broker.target());
     let (acknowledgements, sockets) = start_publishers(&flow, broker.target());
     let publishing = {
@@ -96,10 +96,7 @@ fn start_members(flow: &Arc<Flow>, target: &Target) -> Side {
             at_work.spawn(async move { poll_fn(|cx| member.poll(cx)).await });
         }
         ready.send(()).unwrap();
-        while let Some(ended) = at_work.join_next().await {
-            ended.unwrap();
-        }
-        pending().await
+        forever(at_work).await;
     });
     subscribed.recv().expect("all subscribe");
     side
@@ -128,10 +125,7 @@ fn start_publishers(flow: &Arc<Flow>, target: &Target) -> (Side, Vec<TcpStream>)
             });
         }
         ready.send(sockets).unwrap();
-        while let Some(ended) = at_work.join_next().await {
-            ended.unwrap();
-        }
-        pending().await
+        forever(at_work).await;
     });
     (side, connected.recv().expect("all connect"))
 }

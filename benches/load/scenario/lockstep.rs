@@ -30,20 +30,21 @@ pub(super) fn run(broker: &Broker, pace: Pace) -> Figures {
     assert_eq!(answer, [0x20, 2, 0, 0], "refused");
     exchange(&mut stream, pace.warm);
     let (broker_before, own_before) = times(broker);
-    let switches = process::context_switches(broker.process());
-    let times_taken = exchange(&mut stream, pace.measured);
+    let switches_before = process::context_switches(broker.process());
+    let (taken, messages) = exchange(&mut stream, pace.measured);
     let (broker_after, own_after) = times(broker);
-    let messages = times_taken.1 as f64;
-    let micros =
-        |after: Duration, before: Duration| (after - before).as_secs_f64() * 1e6 / messages;
+    let messages = messages as f64;
+    let micros = |after: Duration, before: Duration| {
+        after.saturating_sub(before).as_secs_f64() * 1e6 / messages
+    };
     let mut figures = Figures::default();
     figures.set(Measure::Rate, messages / pace.measured.as_secs_f64());
     figures.set(Measure::BrokerMicros, micros(broker_after, broker_before));
     figures.set(Measure::LoadMicros, micros(own_after, own_before));
-    let switched = process::context_switches(broker.process()) - switches;
-    figures.set(Measure::Switches, switched as f64 / messages);
-    figures.set_some(Measure::AckP50, times_taken.0.micros_at(0.5));
-    figures.set_some(Measure::AckP99, times_taken.0.micros_at(0.99));
+    let switches = process::context_switches(broker.process()) - switches_before;
+    figures.set(Measure::Switches, switches as f64 / messages);
+    figures.set_some(Measure::AckP50, taken.micros_at(0.5));
+    figures.set_some(Measure::AckP99, taken.micros_at(0.99));
     figures
 }
 
