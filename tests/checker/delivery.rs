@@ -220,7 +220,8 @@ fn copies_allowed(session: &Session, known: &Known) -> u32 {
     } else {
         0
     };
-    plain + u32::try_from(groups.len() + runs).unwrap_or(u32::MAX)
+    let once = plain + u32::try_from(groups.len() + runs).unwrap_or(u32::MAX);
+    once.saturating_mul(known.takings)
 }
 
 /// Nothing arrives after its expiry, and what is left of the interval is right [MQTT-3.3.2-5] [MQTT-3.3.2-6].

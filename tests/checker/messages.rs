@@ -14,6 +14,8 @@ pub(super) struct Known {
     pub(super) first_at: Micros,
     /// Acknowledged for the first time.
     pub(super) acknowledged: Option<(Seq, Micros)>,
+    /// How many messages the broker may have made of it at QoS 2.
+    pub(super) takings: u32,
 }
 
 impl Known {
@@ -29,13 +31,32 @@ pub(super) struct Messages(BTreeMap<u64, Known>);
 
 impl Messages {
     pub(super) fn publishing(&mut self, sent: &Sent, seq: Seq, at: Micros) {
-        let known = Known { sent: sent.clone(), first: seq, first_at: at, acknowledged: None };
+        let known =
+            Known { sent: sent.clone(), first: seq, first_at: at, acknowledged: None, takings: 1 };
         self.0.entry(sent.number).or_insert(known);
     }
 
     pub(super) fn acknowledged(&mut self, number: u64, seq: Seq, at: Micros) {
         if let Some(known) = self.0.get_mut(&number) {
             known.acknowledged.get_or_insert((seq, at));
+        }
+    }
+
+    /// The session that a client resumes may be another one than it thinks: what it sends again is new to that.
+    pub(super) fn session_may_be_new(&mut self, publisher: &str) {
+        let open = self.0.values_mut().filter(|known| {
+            known.sent.publisher == publisher && !known.sent.is_will && known.acknowledged.is_none()
+        });
+        open.for_each(|known| known.takings += 1);
+    }
+
+    /// For the broker, what was taken before a jump of its clock is as old as if it had been taken at another time.
+    pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+        for known in self.0.values_mut() {
+            known.first_at = known.first_at.saturating_sub(more);
+            if let Some((_, at)) = &mut known.acknowledged {
+                *at += less;
+            }
         }
     }
 

@@ -49,12 +49,14 @@ pub(crate) struct Slack {
     pub(crate) timers: Micros,
     /// How long before [`Delivery::sent_at`] the broker may have written a packet.
     pub(crate) arrival: Micros,
+    /// How long a DISCONNECT, which nobody acknowledges, may still be lost with the broker.
+    pub(crate) settling: Micros,
 }
 
 impl Default for Slack {
     /// That of a history that knows when everything happened.
     fn default() -> Self {
-        Self { timers: 2_000_000, arrival: 0 }
+        Self { timers: 2_000_000, arrival: 0, settling: 5_000_000 }
     }
 }
 
@@ -144,6 +146,16 @@ impl Checker {
             }
             Fact::Released { connection, packet_id } => self.released(*connection, *packet_id),
             Fact::Auditing { connection } => self.audit = Some((*connection, BTreeMap::new())),
+        }
+    }
+
+    /// The broker started with a clock that jumped: of the time since what was there before, so much more or so much less has passed
+    /// for it than is true.
+    pub(crate) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+        self.messages.clock_jumped(more, less);
+        self.wills.clock_jumped(more, less);
+        for client in self.clients.values_mut() {
+            client.presence.clock_jumped(more, less);
         }
     }
 
@@ -279,6 +291,9 @@ impl Checker {
         let session = client.session.get_or_insert_with(|| Session::new(&name, seq));
         if resumed && may_be_old && may_be_new {
             session.doubt();
+        }
+        if resumed && may_be_new {
+            self.messages.session_may_be_new(&name);
         }
         self.wills.connected(&name, number, resumed, now);
     }

@@ -89,8 +89,9 @@ impl Presence {
         };
         let surely_lives =
             session.closing_at.is_none_or(|at| self.now + slack.timers < at + seconds);
-        let surely_gone =
-            session.closed_at.is_some_and(|at| self.connecting_at > at + seconds + slack.timers);
+        // A CONNECT without an answer may have come in time, and begun its interval again.
+        let surely_gone = self.unanswered.is_empty()
+            && session.closed_at.is_some_and(|at| self.connecting_at > at + seconds + slack.timers);
         (!surely_gone, !surely_lives)
     }
 
@@ -123,6 +124,14 @@ impl Presence {
         self.closing(now);
         if let Some(session) = &mut self.session {
             session.closed_at.get_or_insert(now);
+        }
+    }
+
+    /// What ended before a jump of the clock may count as ended earlier, or later.
+    pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+        if let Some(session) = &mut self.session {
+            session.closing_at = session.closing_at.map(|at| at.saturating_sub(more));
+            session.closed_at = session.closed_at.map(|at| at + less);
         }
     }
 

@@ -49,7 +49,7 @@ fn check_copies(group: &str, members: &[Member<'_>], known: &Known, found: &mut 
     let only: Vec<&&Session> =
         sessions.iter().filter(|session| session.only_shared(&known.sent.topic)).collect();
     let copies: u32 = only.iter().map(|session| session.arrivals(number).at_qos2).sum();
-    if copies > 1 {
+    if copies > known.takings {
         let names: Vec<&str> = only
             .iter()
             .filter(|session| session.arrived(number))

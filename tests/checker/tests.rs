@@ -325,7 +325,8 @@ fn wills_that_come_uncalled_too_early_or_not() {
 fn a_will_that_comes_long_before_its_connection_ends() {
     for (seconds, is_wrong) in [(1, false), (20, true)] {
         let mut history = History::begin();
-        history.checker = Checker::new(Slack { timers: 10 * SECOND, arrival: 5 * SECOND });
+        history.checker =
+            Checker::new(Slack { timers: 10 * SECOND, arrival: 5 * SECOND, ..Slack::default() });
         history.connect("subscriber", 2, false, false, None);
         history.subscribe(2, 1, &asked("a/#", 2));
         history.connect("mortal", 3, false, false, Some(will(0)));

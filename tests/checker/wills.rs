@@ -18,9 +18,6 @@ use super::Slack;
 use super::messages::Messages;
 use super::session::Session;
 
-/// How long a DISCONNECT, which nobody acknowledges, may still be lost with the broker.
-const DISCONNECT_SETTLES: Micros = 5_000_000;
-
 /// The will of one connection.
 #[derive(Debug)]
 struct Will {
@@ -138,8 +135,9 @@ impl Wills {
     /// The broker dies: connections end, and what it had not yet made durable about their end is lost.
     pub(super) fn crashed(&mut self, now: Micros) {
         self.down = true;
+        let settling = self.slack.settling;
         for will in self.by_connection.values_mut() {
-            let recent = will.ended_last.is_none_or(|at| at + DISCONNECT_SETTLES > now);
+            let recent = will.ended_last.is_none_or(|at| at + settling > now);
             will.ended_first.get_or_insert(now);
             if recent {
                 will.unsettled = true;
@@ -154,6 +152,14 @@ impl Wills {
         self.down = false;
         for will in self.by_connection.values_mut() {
             will.ended_last.get_or_insert(now);
+        }
+    }
+
+    /// What ended before a jump of the clock may count as ended earlier, or later.
+    pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+        for will in self.by_connection.values_mut() {
+            will.ended_first = will.ended_first.map(|at| at.saturating_sub(more));
+            will.ended_last = will.ended_last.map(|at| at + less);
         }
     }
 

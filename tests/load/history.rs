@@ -15,7 +15,7 @@ use crate::checker::Fact;
 use crate::checker::Slack;
 
 /// A process on a busy machine: its timers are late, and so are the threads that read what it wrote.
-const SLACK: Slack = Slack { timers: 10_000_000, arrival: 5_000_000 };
+const SLACK: Slack = Slack { timers: 10_000_000, arrival: 5_000_000, settling: 5_000_000 };
 
 struct Told {
     checker: Checker,
