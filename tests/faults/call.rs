@@ -208,7 +208,8 @@ fn live(load: &mut Load, rig: &mut Rig, target: u64) -> End {
 /// The broker ends with a message that says where it went wrong and how, not with a panic. (The database below the state
 /// panics when its file fails; that is caught, and told.)
 fn assert_names_the_file(said: &str, how: &str) {
-    let names = [".log", ".index", "format", "lock", "next.tmp", "secret", "/state", " ."];
+    let names =
+        [".log", ".index", "format", "lock", "next.tmp", "reserve", "secret", "/state", " ."];
     let names_it = |line: &&str| names.iter().any(|name| line.contains(name));
     let clear = said.lines().filter(|line| line.contains(how)).any(|line| names_it(&line));
     let panics = said.lines().filter(|line| line.contains("panicked at"));
