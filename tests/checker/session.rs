@@ -182,11 +182,16 @@ impl Session {
         self.settle(request, seq);
     }
 
+    /// What a request was to end is gone, unless it was refused: then nobody knows.
     fn settle(&mut self, request: (u64, u16), seq: Seq) {
+        let refused = |span: &&Span| span.request == request && span.refused;
+        let refused: Vec<String> =
+            self.spans.iter().filter(refused).map(|span| span.asked.filter.clone()).collect();
         for span in self
             .spans
             .iter_mut()
             .filter(|span| span.ending.is_some() && span.ending_request == request)
+            .filter(|span| !refused.contains(&span.asked.filter))
         {
             span.gone.get_or_insert(seq);
         }
