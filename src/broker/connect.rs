@@ -122,7 +122,9 @@ impl Broker {
     }
 
     fn refuse_for(&mut self, slot: usize, refusal: Refusal) {
-        tracing::debug!(%refusal, "not let in");
+        let (client, user) =
+            self.connections.get(slot).map_or((None, None), |connection| connection.claims());
+        tracing::debug!(client, user, %refusal, "not let in");
         self.refuse_connect(slot, refusal.reason_code(), None);
     }
 

@@ -179,7 +179,7 @@ impl Broker {
                 self.handle_connect_auth(slot, &auth);
             }
             (Some(Phase::Connecting(_)), Incoming::Packet(Packet::Disconnect(_))) => {
-                self.drop_connection(slot);
+                self.close(slot);
             }
             (Some(Phase::Connecting(_)), _) => {
                 self.violated(slot, Violation::PacketDuringAuthentication);

@@ -147,7 +147,10 @@ impl Broker {
                 .session(&known.id)
                 .map_or(Offset::MAX, |session| session.progress.position);
             if position < new_start {
-                tracing::warn!(client = %known.id, "the client is further behind than messages are kept");
+                tracing::warn!(
+                    client = known.id.as_str(),
+                    "the client is further behind than messages are kept"
+                );
                 self.disconnect(
                     connection,
                     ReasonCode::QuotaExceeded,
@@ -302,7 +305,11 @@ impl Broker {
         };
         let lost = entries.saturating_sub(settled);
         if lost > 0 {
-            tracing::warn!(client = %client_id, lost, "the session loses messages that are older than messages are kept");
+            tracing::warn!(
+                client = client_id.as_str(),
+                lost,
+                "the session loses messages that are older than messages are kept"
+            );
             self.stats.drop_messages(Dropped::Retention, lost);
         }
         self.store.put(self.now, Row::Progress(client_id.clone(), row));
@@ -315,7 +322,12 @@ impl Broker {
         let lost = returned.iter().filter(|offset| **offset < new_start).count() as u64
             + if position < new_start { messages } else { 0 };
         if lost > 0 {
-            tracing::warn!(share = %key.share, filter = %key.filter, lost, "the shared group loses messages that are older than messages are kept");
+            tracing::warn!(
+                share = &*key.share,
+                filter = &*key.filter,
+                lost,
+                "the shared group loses messages that are older than messages are kept"
+            );
             self.stats.drop_messages(Dropped::Retention, lost);
         }
         let row = GroupRow {

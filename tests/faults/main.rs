@@ -4,7 +4,8 @@
 //! command that replays it. More of everything:
 //!
 //! - `FAULTS_CUTS=500 cargo test --test faults power` cuts the power more often, `FAULTS_SEED=...` replays;
-//! - `FAULTS_CALLS=300 cargo test --test faults call` has each of so many first calls fail, or kill.
+//! - `FAULTS_CALLS=300 cargo test --test faults call` has each of so many first calls fail, or kill, `FAULTS_CALL=17` one of them;
+//! - `FAULTS_SLOW_MILLIS=30000 cargo test --test faults slow` makes each sync so slow.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -17,10 +18,12 @@
     reason = "tests run a real process in real time, and a panic is how they fail"
 )]
 
+mod call;
 #[path = "../checker/mod.rs"]
 #[expect(dead_code, reason = "the simulation uses more of it")]
 mod checker;
 mod control;
+mod full;
 #[path = "../load/mod.rs"]
 mod load;
 #[path = "../model/mod.rs"]
@@ -29,6 +32,7 @@ mod model;
 mod power;
 mod power_cut;
 mod rig;
+mod slow;
 #[path = "../wire/mod.rs"]
 #[expect(dead_code, reason = "the conformance tests use more of it")]
 mod wire;

@@ -154,18 +154,15 @@ impl Ground {
             undone.extend(&changes[kept..]);
         }
         undone.sort_by_key(|entry| std::cmp::Reverse(entry.place));
-        // Folders that are made again have another inode than the one that was removed.
-        let mut remade = BTreeMap::new();
         for entry in &undone {
-            self.undo_name(entry, &mut remade);
+            self.undo_name(entry);
         }
         undone.len()
     }
 
-    fn undo_name(&self, entry: &Entry, remade: &mut BTreeMap<u64, PathBuf>) {
+    fn undo_name(&self, entry: &Entry) {
         let mut paths = BTreeMap::new();
         collect(&self.directory, &mut paths);
-        paths.append(&mut remade.clone());
         let Some(folder) = paths.get(&entry.inode) else { return };
         let mut parts = entry.bytes.split(|byte| *byte == 0);
         let first = folder.join(std::str::from_utf8(parts.next().unwrap()).unwrap());
@@ -173,11 +170,14 @@ impl Ground {
             MADE if first.is_dir() => fs::remove_dir_all(first).unwrap(),
             MADE => unless_missing(fs::remove_file(first)),
             REMOVED if first.exists() => {}
-            REMOVED if entry.b == 1 => {
-                fs::create_dir(&first).unwrap();
-                remade.insert(entry.c, first);
+            REMOVED => {
+                let kept = self.kept.join(entry.a.to_string());
+                if kept.is_dir() {
+                    fs::rename(kept, first).unwrap();
+                } else {
+                    fs::hard_link(kept, first).unwrap();
+                }
             }
-            REMOVED => fs::hard_link(self.kept.join(entry.a.to_string()), first).unwrap(),
             _ => {
                 let Some(folder) = paths.get(&entry.a) else { return };
                 let second = folder.join(std::str::from_utf8(parts.next().unwrap()).unwrap());

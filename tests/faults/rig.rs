@@ -24,6 +24,11 @@ pub(crate) struct Rig {
 impl Rig {
     /// Starts a broker whose section `data` has these lines too.
     pub(crate) fn start(data: &str) -> Self {
+        Self::start_with(data, "")
+    }
+
+    /// The same, with more sections.
+    pub(crate) fn start_with(data: &str, toml: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
         let ground = Ground {
@@ -34,7 +39,8 @@ impl Rig {
         fs::create_dir(&ground.kept).unwrap();
         let control = Control::create(&root.join("control"));
         let environment = environment(&ground, &root.join("control"));
-        let settings = Settings { data: data.to_owned(), environment, ..Settings::default() };
+        let (data, toml) = (data.to_owned(), toml.to_owned());
+        let settings = Settings { data, toml, environment, ..Settings::default() };
         Self { broker: Broker::start_in(folder, settings), control, ground }
     }
 
@@ -42,6 +48,13 @@ impl Rig {
     pub(crate) fn kill(&mut self) {
         self.broker.kill();
         self.ground.trim();
+    }
+
+    /// What the broker says is damaged in its log: nothing may be after a cut or a kill.
+    pub(crate) fn damage(&self) -> Vec<String> {
+        let output = self.broker.output();
+        let damage = output.lines().filter(|line| line.contains("damage:"));
+        damage.map(|line| format!("found after a mere crash: {line}")).collect()
     }
 
     /// Kills the broker and cuts the power.

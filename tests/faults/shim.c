@@ -11,6 +11,7 @@
  * the C library.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -176,15 +177,28 @@ static void note_old(uint64_t kind, int descriptor, const struct stat *status, u
   free(bytes);
 }
 
-/* Keeps a file that is about to lose a name. Returns the number it is kept by; 0 if there is none. */
+static void name_next_kept(char *name) {
+  kept_count++;
+  snprintf(name, PATH_MAX + 32, "%s/%llu", kept, (unsigned long long)kept_count);
+}
+
+/* Keeps a file that is about to lose a name, and its inode from being given again. Returns the number it is kept by; 0 if
+   there is none. */
 static uint64_t keep(const char *path) {
   struct stat status;
   if (journal < 0 || lstat(path, &status) != 0 || !S_ISREG(status.st_mode)) return 0;
   char name[PATH_MAX + 32];
-  kept_count++;
-  snprintf(name, sizeof name, "%s/%llu", kept, (unsigned long long)kept_count);
+  name_next_kept(name);
   if (syscall(SYS_linkat, AT_FDCWD, path, AT_FDCWD, name, 0) != 0) abort();
   return kept_count;
+}
+
+static int is_empty(const char *path) {
+  int count = 0;
+  DIR *folder = opendir(path);
+  while (folder && readdir(folder)) count++;
+  if (folder) closedir(folder);
+  return folder && count == 2;
 }
 
 /* Counts a call. Says what is to happen to it. */
@@ -412,10 +426,15 @@ static int remove_name(int folder, const char *name, int flags) {
   int action = count(NAME);
   if (action == FAIL || action == FAIL_SHORT) return failed();
   pthread_mutex_lock(&turn);
+  int is_folder = journal >= 0 && (flags & AT_REMOVEDIR) && is_empty(path);
+  char other[PATH_MAX + 32];
+  if (is_folder) name_next_kept(other);
   if (inode_of(path))
-    note(REMOVED, parent_of(path), keep(path), (flags & AT_REMOVEDIR) != 0, inode_of(path), last_part(path),
+    note(REMOVED, parent_of(path), is_folder ? kept_count : keep(path), 0, inode_of(path), last_part(path),
          strlen(last_part(path)));
-  long result = syscall(SYS_unlinkat, folder, name, flags);
+  /* A folder can't have two names: it is moved instead. */
+  long result = is_folder ? syscall(SYS_renameat, AT_FDCWD, path, AT_FDCWD, other)
+                          : syscall(SYS_unlinkat, folder, name, flags);
   pthread_mutex_unlock(&turn);
   return done(action, result);
 }

@@ -48,6 +48,9 @@ const ROUNDS: u64 = 20;
 /// How often the broker of one world is killed.
 const LIVES: u64 = 5;
 
+/// Worlds in which a broker that does not do what it says has to be found out.
+const CONTROLS_MAX: u64 = 6;
+
 /// A loaded broker that acknowledges nothing for so long is stuck.
 const STALL: Duration = Duration::from_mins(1);
 
@@ -74,17 +77,33 @@ fn everything_acknowledged_survives_kill_9() {
         println!(
             "{kills} kills; replay: KILL_SEED={seed} KILL_ROUNDS={kills} cargo test --test kill"
         );
-        acknowledged += run(seed, kills);
+        let verdict = run(seed, kills, "fsync");
+        assert!(verdict.violations.is_empty(), "seed {seed}:\n{}", verdict.violations.join("\n"));
+        acknowledged += verdict.acknowledged;
     }
     println!("{rounds} kills, {acknowledged} messages acknowledged, none lost");
     assert!(acknowledged > 10 * rounds, "there was no load");
 }
 
-/// Returns how many messages were acknowledged.
-fn run(seed: u64, kills: u64) -> u64 {
+#[test]
+fn a_broker_that_does_not_write_is_found_out() {
+    let seed = fresh_seed();
+    let found = (0..CONTROLS_MAX)
+        .find_map(|world| run(seed + world, 2, "none").violations.into_iter().next());
+    println!("KILL_SEED={seed}: found: {}", found.as_deref().unwrap_or("nothing"));
+    assert!(found.is_some(), "kills that take acknowledged messages away are not seen");
+}
+
+/// How many messages a world acknowledged, and what was wrong in it.
+struct Verdict {
+    acknowledged: u64,
+    violations: Vec<String>,
+}
+
+fn run(seed: u64, kills: u64, durability: &str) -> Verdict {
     let mut chance = Chance::new(seed);
     let mut load = Load::new(chance.bits(), Mix::draw(&mut chance));
-    let mut broker = Broker::start_with(settings(&mut chance));
+    let mut broker = Broker::start_with(settings(&mut chance, durability));
     for _ in 0..kills {
         let target = chance.delay(1, 800);
         load.storm(broker.address(), |history| {
@@ -96,13 +115,14 @@ fn run(seed: u64, kills: u64) -> u64 {
     }
     let acknowledged = load.acknowledged();
     let violations = load.settle(broker.address());
-    assert!(violations.is_empty(), "seed {seed}:\n{}", violations.join("\n"));
-    acknowledged
+    Verdict { acknowledged, violations }
 }
 
 /// Small segments and frequent checkpoints, so that a kill meets them too.
-fn settings(chance: &mut Chance) -> Settings {
+fn settings(chance: &mut Chance, durability: &str) -> Settings {
     let checkpoint = *chance.pick(&["1s", "30s"]);
-    let data = format!("segment_size = \"1 MiB\"\ncheckpoint_interval = \"{checkpoint}\"\n");
+    let data = format!(
+        "segment_size = \"1 MiB\"\ncheckpoint_interval = \"{checkpoint}\"\ndurability = \"{durability}\"\n"
+    );
     Settings { data, ..Settings::default() }
 }

@@ -137,8 +137,8 @@ impl Load {
                 }
                 stage.wait(Duration::from_millis(50));
             }
-            for what in stage.waiting() {
-                history.blame(what);
+            if history.violations().is_empty() {
+                stage.waiting().into_iter().for_each(|what| history.blame(what));
             }
             stage.end();
         });

@@ -136,6 +136,19 @@ impl Broker {
         self.running.process.kill();
     }
 
+    /// Waits until the process says this; `false` if it does not in time.
+    pub(crate) fn wait_for_line(&mut self, text: &str, at_most: Duration) -> bool {
+        let deadline = Instant::now() + at_most;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.running.lines.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// Waits until the process has ended by itself; `None` if it has not in time.
     pub(crate) fn wait_for_end(&mut self, at_most: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + at_most;
