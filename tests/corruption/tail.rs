@@ -79,7 +79,7 @@ fn serve_torn(filled: &Filled, truth: &Truth, last: &Batch, tear: What) {
     let torn = rest.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1);
     if !gone.is_empty() {
         assert_eq!(said.number("recovery/torn-bytes"), torn);
-        let said = said.startup.contains(&format!("cut {torn} unfinished bytes in {}", last.file));
+        let told = said.startup.contains(&format!("cut {torn} unfinished bytes in {}", last.file));
         assert_eq!(told, torn > 0, "{}", said.startup);
     }
     assert_eq!(said.number("log/damage"), 0);
