@@ -10,6 +10,7 @@ use clap::Args;
 use clap::Subcommand;
 
 use super::Failure;
+use super::arguments::number;
 use super::check_config::ConfigArgs;
 use super::stdout;
 use super::terminal;
@@ -48,13 +49,13 @@ pub(crate) struct DumpArgs {
     #[command(flatten)]
     directory: DirectoryArgs,
     /// Begin with this offset.
-    #[arg(long, value_name = "OFFSET")]
+    #[arg(long, value_name = "OFFSET", value_parser = number(0..=u64::MAX))]
     from: Option<u64>,
     /// End before this offset.
-    #[arg(long, value_name = "OFFSET")]
+    #[arg(long, value_name = "OFFSET", value_parser = number(0..=u64::MAX))]
     to: Option<u64>,
     /// End after so many records.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = number(0..=u64::MAX))]
     limit: Option<u64>,
     /// Only records of this kind, as in message or session.
     #[arg(long, value_name = "KIND", value_parser = parse_kind)]

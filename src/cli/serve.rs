@@ -70,7 +70,7 @@ fn directives(level: &str) -> String {
 /// What the user named and is wrong is a matter of configuration.
 fn failure(error: &ServerError) -> Failure {
     match error {
-        ServerError::Access(_) | ServerError::Unreadable { .. } => {
+        ServerError::Access { .. } | ServerError::Unreadable { .. } => {
             Failure::usage(format!("configuration: {error}"))
         }
         ServerError::System { .. }

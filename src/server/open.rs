@@ -29,6 +29,8 @@ use crate::time::Timestamp;
 use super::driver::Core;
 use super::files::AccessFiles;
 
+/// The key that names the data directory.
+const DATA: &str = "data.dir (--data)";
 /// The folder of the state in the data directory.
 const STATE: &str = "state";
 /// The file in the data directory whose bytes nobody outside knows, the same at every start.
@@ -67,7 +69,7 @@ pub(super) fn broker(config: &Config, clock: &Clock) -> Result<OpenedBroker, Ser
     HASH_SEED.call_once(|| set_hash_seed(seed));
     let started = clock.now();
     let path = &config.data.dir;
-    let unusable = |source| ServerError::Unreadable { path: path.clone(), source };
+    let unusable = |source| ServerError::Unreadable { key: DATA, path: path.clone(), source };
     let disk = Arc::new(OsDisk::create(path).map_err(unusable)?);
     let opened = store(config, Arc::clone(&disk) as Arc<dyn Disk>, clock)?;
     let access = AccessFiles::new(config.access.clone(), secret(path, disk.as_ref())?);
@@ -95,7 +97,8 @@ fn store(config: &Config, disk: Arc<dyn Disk>, clock: &Clock) -> Result<Opened, 
 
 /// The secret of this data directory; made when there is none.
 fn secret(directory: &Path, disk: &dyn Disk) -> Result<[u8; 32], ServerError> {
-    let unusable = |source| ServerError::Unreadable { path: directory.join(SECRET), source };
+    let unusable =
+        |source| ServerError::Unreadable { key: DATA, path: directory.join(SECRET), source };
     let mut secret = [0; 32];
     if let Ok(file) = disk.open(SECRET, DiskAccess::Read)
         && file.read_at(&mut secret, 0).map_err(unusable)? == secret.len()
