@@ -185,6 +185,7 @@ impl Broker {
             writes: &mut self.writes,
             durable,
             now: self.now,
+            clock: store.state().clock(),
         };
         let from = self.unrouted.partition_point(|unrouted| unrouted.offset < behind.qos0_from);
         for unrouted in self.unrouted.range(from..) {

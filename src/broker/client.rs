@@ -167,6 +167,8 @@ pub(super) struct Behind {
     pub(super) scanned: Offset,
     /// What is awaited from the disk.
     pub(super) fetch: Option<u64>,
+    /// Reads that failed, one after the other.
+    pub(super) failures: u32,
     /// A single record from the disk: its offset, and the record if it could be read.
     pub(super) single: Option<(Offset, Option<StoredRecord>)>,
     /// The session's filters as one question, as long as they don't change.
@@ -188,6 +190,7 @@ impl Behind {
             chunk: VecDeque::new(),
             scanned: next,
             fetch: None,
+            failures: 0,
             single: None,
             matcher: None,
         })

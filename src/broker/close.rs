@@ -185,8 +185,9 @@ impl Broker {
         else {
             return;
         };
-        // What it sent while we did not read does not count as silence.
-        let deadline = if connection.paused {
+        // What it sent while we did not read does not count as silence; nor does waiting for CONNACK.
+        let excused = connection.paused || connection.outbox.is_opening();
+        let deadline = if excused && !Mutant::PauseIsSilence.is_active() {
             self.now + silence_max
         } else {
             connection.last_received + silence_max

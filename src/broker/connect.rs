@@ -188,6 +188,9 @@ impl Broker {
         if row.is_some_and(|row| row.user != identity.user_name) {
             return Some((ReasonCode::NotAuthorized, "the session belongs to another user"));
         }
+        if let Some(refused) = self.refuses_to_remember(connect, &identity.client_id) {
+            return Some(refused);
+        }
         if row.is_none() && self.store.state().session_count() >= self.options.sessions_max {
             return Some((ReasonCode::QuotaExceeded, "too many sessions"));
         }

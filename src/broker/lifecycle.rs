@@ -24,7 +24,6 @@ use crate::broker::connection::Connection;
 use crate::broker::connection::Phase;
 use crate::broker::coverage::grant_of;
 use crate::broker::coverage::is_shared;
-use crate::broker::event::Output;
 use crate::broker::retained::runs_left;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
@@ -396,7 +395,8 @@ impl Broker {
         if row.connected || row.expiry_interval == u32::MAX || row.disconnected_at != left_at {
             return;
         }
-        let deadline = row.disconnected_at + Duration::from_secs(u64::from(row.expiry_interval));
+        let forgiven = self.store.state().clock().forgiven_since(left_at);
+        let deadline = left_at + Duration::from_secs(u64::from(row.expiry_interval)) + forgiven;
         if self.now >= deadline {
             tracing::debug!(client = client_id.as_str(), "the session has expired");
             self.end_session(&client_id);
@@ -449,7 +449,8 @@ impl Broker {
             }
             Stopping::Checkpointing => {
                 self.stopping = Stopping::Stopped;
-                self.outputs.push_back(Output::Stopped);
+                let last = self.last_words();
+                self.outputs.push_back(last);
             }
             Stopping::No | Stopping::Stopped => {}
         }

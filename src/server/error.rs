@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -10,6 +11,25 @@ use super::listener::ListenError;
 use crate::access::AccessError;
 use crate::commitlog::StorageError;
 use crate::store::StoreError;
+
+/// The process that has a data directory; nothing if the system does not tell. Its display begins with a space.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// The number of the process.
+    pub process: Option<u32>,
+    /// The name of its program.
+    pub program: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(process) = self.process else { return Ok(()) };
+        match &self.program {
+            Some(program) => write!(f, " (process {process}, {program})"),
+            None => write!(f, " (process {process})"),
+        }
+    }
+}
 
 /// Why a server does not start, or ended otherwise than asked.
 #[derive(Debug, Error)]
@@ -41,6 +61,22 @@ pub enum ServerError {
         path: PathBuf,
         /// What is wrong, and in which line.
         source: AccessError,
+    },
+    /// The data directory can't be used: it is a file, or may not be written.
+    #[error("data directory {path} (--data, data.dir): {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// Another process has the data directory.
+    #[error("data directory {path} is in use by another broker{holder}")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// Which process, if the system tells.
+        holder: Holder,
     },
     /// The data directory does not open.
     #[error(transparent)]

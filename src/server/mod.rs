@@ -17,12 +17,13 @@ mod driver;
 mod entrance;
 mod error;
 mod files;
+mod holder;
 mod link;
-
 mod listener;
 mod mailbox;
 mod open;
 mod options;
+mod pacer;
 mod process;
 mod running;
 mod runtime;
@@ -55,6 +56,7 @@ use work::Work;
 
 pub use admission::Refusal;
 pub use driver::Core;
+pub use error::Holder;
 pub use error::ServerError;
 pub use link::Link;
 pub use link::LinkError;
@@ -102,15 +104,15 @@ impl Server {
     }
 
     /// Starts the broker: locks the data directory, opens and verifies every store, and only then listens. Blocks until all
-    /// of that is done.
+    /// of that is done. What can be found wrong without the data directory is found before it is touched or made.
     ///
     /// # Errors
     /// Nothing is left open then.
     pub fn start(self) -> Result<Running, ServerError> {
         let ground = self.ground()?;
-        let clock = Clock::start();
-        let opened = open::broker(&self.config, &clock)?;
-        let OpenedBroker { broker, tools, access, recovery, took } = opened;
+        self.check()?;
+        let opened = open::broker(&self.config, Clock::start())?;
+        let OpenedBroker { broker, tools, access, recovery, took, clock } = opened;
         let employ = |driver: &Arc<Driver>| {
             let refused = |source| ServerError::System { what: "threads", source };
             Work::start(driver, tools).map_err(refused)
@@ -134,6 +136,15 @@ impl Server {
         let refused = |source| ServerError::System { what: "signals", source };
         let signals = self.heeds_signals.then(|| Signals::listen(&runtime));
         Ok(Ground { signals: signals.transpose().map_err(refused)?, runtime })
+    }
+
+    /// Looks at all that the start will need beside the data directory.
+    fn check(&self) -> Result<(), ServerError> {
+        for options in &self.config.listeners {
+            Listener::check(options)
+                .map_err(|source| ServerError::Listen { name: options.name.clone(), source })?;
+        }
+        AccessFiles::new(self.config.access.clone(), random()?).open().map(drop)
     }
 
     /// Starts everything around a core: its work first, then the listeners.

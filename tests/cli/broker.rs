@@ -21,25 +21,25 @@ const PATIENCE: &str = "20";
 const SMALL_SEGMENTS: &str = "data.segment_size=1 MiB";
 
 /// A broker with a data directory of its own.
-struct Broker {
-    program: Program,
-    directory: TempDir,
+pub(crate) struct Broker {
+    pub(crate) program: Program,
+    pub(crate) directory: TempDir,
     /// What it said when it was up.
     startup: String,
 }
 
 impl Broker {
     /// Starts one on a free port, with these words beside.
-    fn start(words: &[&str]) -> Self {
+    pub(crate) fn start(words: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), words)
     }
 
-    fn start_in(directory: TempDir, words: &[&str]) -> Self {
+    pub(crate) fn start_in(directory: TempDir, words: &[&str]) -> Self {
         Self::start_configured(directory, &[&["--listen", "127.0.0.1:0"], words].concat())
     }
 
     /// The same, listening where the words say.
-    fn start_configured(directory: TempDir, words: &[&str]) -> Self {
+    pub(crate) fn start_configured(directory: TempDir, words: &[&str]) -> Self {
         let data = data(&directory);
         let always = ["serve", "--data", data.to_str().unwrap(), "--set", SMALL_SEGMENTS];
         let mut program = Program::start(&[&always, words].concat());
@@ -57,34 +57,35 @@ impl Broker {
     }
 
     /// The port of the first listener of this kind.
-    fn port_of(&self, kind: &str) -> String {
+    pub(crate) fn port_of(&self, kind: &str) -> String {
         let (_, address) = self.startup.split_once(&format!(" {kind} on 127.0.0.1:")).unwrap();
         address.chars().take_while(char::is_ascii_digit).collect()
     }
 
     /// Runs `command` with this broker's address.
     #[track_caller]
-    fn run(&self, command: &str, words: &[&str]) -> Ended {
+    pub(crate) fn run(&self, command: &str, words: &[&str]) -> Ended {
         let patience: &[&str] = if command == "sub" { &["-W", PATIENCE] } else { &[] };
         let port = self.port_of("tcp");
         run(&[&[command, "-h", "127.0.0.1", "-p", &port], patience, words].concat())
     }
 
     /// A session that is subscribed to `filter` at `QoS` 2.
-    fn session(&self, id: &str, filter: &str) {
+    pub(crate) fn session(&self, id: &str, filter: &str) {
         let words = ["-i", id, "-c", "-q", "2", "-t", filter, "-E"];
         self.run("sub", &words).expect_success("");
     }
 
     /// Ends it at once, and starts it again on the same data.
-    fn crash(mut self) -> Self {
+    pub(crate) fn crash(mut self) -> Self {
         self.program.child().kill().unwrap();
         self.program.end();
         Self::start_in(self.directory, &[])
     }
 }
 
-fn data(directory: &TempDir) -> PathBuf {
+/// Its data directory.
+pub(crate) fn data(directory: &TempDir) -> PathBuf {
     directory.path().join("data")
 }
 
@@ -293,7 +294,7 @@ fn a_broker_that_can_not_start_says_why() {
     let used = used.to_str().unwrap();
     let file = format!("{other}/acl");
     std::fs::write(&file, "allow all readwrite #\nallow nobody\n").unwrap();
-    let file_is_no_directory = &format!("data.dir (--data): {file}: ");
+    let file_is_no_directory = &format!("data directory {file} (--data, data.dir): ");
     let (acl, wrong_line) =
         (&format!("access.acl={file}"), &format!("access.acl: {file}: line 2: "));
     let file = &file;

@@ -15,5 +15,6 @@ mod broker;
 mod peer;
 mod program;
 mod publish;
+mod refusals;
 mod subscribe;
 mod usage;

@@ -25,6 +25,11 @@ impl Program {
         Self { child: Some(command(words).spawn().unwrap()) }
     }
 
+    /// One that was started otherwise.
+    pub(crate) fn of(child: Child) -> Self {
+        Self { child: Some(child) }
+    }
+
     /// Starts it where so many files may be open.
     pub(crate) fn start_with_files(files: u32, words: &[&str]) -> Self {
         let mut command = Command::new("sh");
@@ -69,7 +74,8 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn new(output: &Output) -> Self {
+    /// Of a program that ran to its end.
+    pub(crate) fn new(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -190,11 +190,12 @@ fn the_numbers_of_kinds_are_those_on_disk() {
         (8, Kind::Group),
         (9, Kind::Retained),
         (10, Kind::Origin),
+        (11, Kind::Clock),
     ];
     for (number, kind) in kinds {
         assert_eq!((kind.as_u8(), Kind::from_u8(number)), (number, Some(kind)));
     }
-    assert_eq!((Kind::from_u8(0), Kind::from_u8(11)), (None, None));
+    assert_eq!((Kind::from_u8(0), Kind::from_u8(12)), (None, None));
 }
 
 /// The bytes of a row of each kind: a change here is a change of the format.

@@ -50,6 +50,16 @@ impl Messages {
         open.for_each(|known| known.takings += 1);
     }
 
+    /// For the broker, what was taken before a jump of its clock is as old as if it had been taken at another time.
+    pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+        for known in self.0.values_mut() {
+            known.first_at = known.first_at.saturating_sub(more);
+            if let Some((_, at)) = &mut known.acknowledged {
+                *at += less;
+            }
+        }
+    }
+
     pub(super) fn get(&self, number: u64) -> Option<&Known> {
         self.0.get(&number)
     }

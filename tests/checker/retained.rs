@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::Micros;
-use super::SLACK;
 use super::Sent;
 use super::Seq;
+use super::Slack;
 
 struct Write {
     sent: Sent,
@@ -27,10 +27,10 @@ impl Write {
             || (same_publisher && self.sent.qos == 0 && self.sent.number < other.sent.number)
     }
 
-    fn may_have_expired(&self, now: Micros) -> bool {
+    fn may_have_expired(&self, now: Micros, slack: Slack) -> bool {
         self.sent
             .expiry
-            .is_some_and(|expiry| self.at + u64::from(expiry) * 1_000_000 <= now + SLACK)
+            .is_some_and(|expiry| self.at + u64::from(expiry) * 1_000_000 <= now + slack.timers)
     }
 }
 
@@ -38,9 +38,14 @@ impl Write {
 #[derive(Default)]
 pub(super) struct Retained {
     topics: BTreeMap<String, Vec<Write>>,
+    slack: Slack,
 }
 
 impl Retained {
+    pub(super) fn with_slack(slack: Slack) -> Self {
+        Self { slack, ..Self::default() }
+    }
+
     pub(super) fn publishing(&mut self, sent: &Sent, first: Seq, at: Micros) {
         if !sent.retain {
             return;
@@ -89,9 +94,9 @@ impl Retained {
             let fine = match got {
                 None => {
                     untouched
-                        || candidates
-                            .iter()
-                            .any(|write| write.sent.empty || write.may_have_expired(now))
+                        || candidates.iter().any(|write| {
+                            write.sent.empty || write.may_have_expired(now, self.slack)
+                        })
                 }
                 Some(number) => {
                     candidates.iter().any(|write| write.sent.number == number && !write.sent.empty)

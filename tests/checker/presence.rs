@@ -2,7 +2,7 @@
 
 use super::Expiry;
 use super::Micros;
-use super::SLACK;
+use super::Slack;
 
 /// What is known about the session of one client id.
 #[derive(Default)]
@@ -46,15 +46,15 @@ impl Presence {
     }
 
     /// Whether session present may be true, and whether it may be false.
-    pub(super) fn allows(&self, clean_start: bool) -> (bool, bool) {
+    pub(super) fn allows(&self, clean_start: bool, slack: Slack) -> (bool, bool) {
         if clean_start {
             return (false, true);
         }
         let unanswered = !self.unanswered.is_empty();
         let Some(session) = &self.session else { return (unanswered, true) };
-        let (mut present, mut absent) = self.lives(session, session.expiry);
+        let (mut present, mut absent) = self.lives(session, session.expiry, slack);
         if let Some(changed) = session.changed {
-            let other = self.lives(session, changed);
+            let other = self.lives(session, changed, slack);
             present |= other.0;
             absent |= other.1;
         }
@@ -67,10 +67,10 @@ impl Presence {
 
     /// Whether a session that is said to be present may be the one confirmed before, and whether it may be another, which a CONNECT
     /// without an answer made.
-    pub(super) fn may_be(&self) -> (bool, bool) {
+    pub(super) fn may_be(&self, slack: Slack) -> (bool, bool) {
         let Some(session) = &self.session else { return (false, true) };
-        let (present, absent) = self.lives(session, session.expiry);
-        let changed = session.changed.map(|changed| self.lives(session, changed));
+        let (present, absent) = self.lives(session, session.expiry, slack);
+        let changed = session.changed.map(|changed| self.lives(session, changed, slack));
         let absent = absent || changed.is_some_and(|(_, absent)| absent) || self.unanswered_clean();
         (
             present || changed.is_some_and(|(present, _)| present),
@@ -78,7 +78,7 @@ impl Presence {
         )
     }
 
-    fn lives(&self, session: &Confirmed, expiry: Expiry) -> (bool, bool) {
+    fn lives(&self, session: &Confirmed, expiry: Expiry, slack: Slack) -> (bool, bool) {
         let seconds = match expiry {
             Expiry::Never => return (true, false),
             Expiry::After(seconds) => u64::from(seconds) * 1_000_000,
@@ -87,10 +87,11 @@ impl Presence {
                 return (!closed, true);
             }
         };
-        let surely_lives = session.closing_at.is_none_or(|at| self.now + SLACK < at + seconds);
+        let surely_lives =
+            session.closing_at.is_none_or(|at| self.now + slack.timers < at + seconds);
         // A CONNECT without an answer may have come in time, and begun its interval again.
         let surely_gone = self.unanswered.is_empty()
-            && session.closed_at.is_some_and(|at| self.connecting_at > at + seconds + SLACK);
+            && session.closed_at.is_some_and(|at| self.connecting_at > at + seconds + slack.timers);
         (!surely_gone, !surely_lives)
     }
 
@@ -123,6 +124,14 @@ impl Presence {
         self.closing(now);
         if let Some(session) = &mut self.session {
             session.closed_at.get_or_insert(now);
+        }
+    }
+
+    /// What ended before a jump of the clock may count as ended earlier, or later.
+    pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+        if let Some(session) = &mut self.session {
+            session.closing_at = session.closing_at.map(|at| at.saturating_sub(more));
+            session.closed_at = session.closed_at.map(|at| at + less);
         }
     }
 

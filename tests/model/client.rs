@@ -63,17 +63,17 @@ pub(crate) enum Phase {
 
 /// A message of ours that is not finished.
 #[derive(Clone, Debug)]
-pub(super) struct Outgoing {
-    pub(super) sent: Sent,
-    pub(super) id: PacketId,
-    pub(super) publish: Publish,
+pub(crate) struct Outgoing {
+    pub(crate) sent: Sent,
+    pub(crate) id: PacketId,
+    pub(crate) publish: Publish,
     /// PUBREC came: PUBREL is what is sent again.
-    pub(super) released: bool,
+    pub(crate) released: bool,
 }
 
 /// What was asked, and is not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Subscribe(Vec<String>),
     Unsubscribe(Vec<String>),
 }
@@ -90,19 +90,19 @@ pub(crate) struct Client {
     keeps_session: bool,
     decoder: Decoder,
     input: BytesMut,
-    pub(super) outgoing: VecDeque<Outgoing>,
-    pub(super) next_id: PacketId,
+    pub(crate) outgoing: VecDeque<Outgoing>,
+    pub(crate) next_id: PacketId,
     /// QoS 2 messages received and not released.
     received: BTreeSet<PacketId>,
     /// Answers not yet sent, in the order in which they are due.
     owed: VecDeque<(Answer, PacketId)>,
     /// Filters it believes it is subscribed to.
-    pub(super) filters: BTreeSet<String>,
-    pub(super) requests: BTreeMap<PacketId, Request>,
+    pub(crate) filters: BTreeSet<String>,
+    pub(crate) requests: BTreeMap<PacketId, Request>,
     /// Names of topics that the broker gave numbers, and that it gave itself.
     aliases_in: BTreeMap<u16, TopicName>,
-    pub(super) aliases_out: BTreeMap<String, u16>,
-    pub(super) alias_limit: u16,
+    pub(crate) aliases_out: BTreeMap<String, u16>,
+    pub(crate) alias_limit: u16,
 }
 
 impl Client {
@@ -194,7 +194,7 @@ impl Client {
         self.forget_connection();
     }
 
-    pub(super) fn forget_connection(&mut self) {
+    pub(crate) fn forget_connection(&mut self) {
         self.phase = Phase::Offline;
         self.decoder = Decoder::for_client(self.persona.version, PACKET_SIZE_MAX);
         self.input.clear();
@@ -465,7 +465,7 @@ impl Client {
         })
     }
 
-    pub(super) fn send(&self, packet: &Packet, effects: &mut Effects) {
+    pub(crate) fn send(&self, packet: &Packet, effects: &mut Effects) {
         packet.encode(self.persona.version, &mut effects.bytes).unwrap();
     }
 }
@@ -482,7 +482,7 @@ fn packet_will(will: &WillFact) -> Will {
 }
 
 /// A payload that begins with its number.
-pub(super) fn payload(sent: &Sent, padding: usize) -> Bytes {
+pub(crate) fn payload(sent: &Sent, padding: usize) -> Bytes {
     if sent.empty {
         return Bytes::new();
     }
@@ -491,7 +491,7 @@ pub(super) fn payload(sent: &Sent, padding: usize) -> Bytes {
 
 /// The number that a payload begins with; `None` for an empty one. A payload that is not as it was made has a number that
 /// nothing has.
-pub(super) fn number_in(payload: &[u8]) -> Option<u64> {
+pub(crate) fn number_in(payload: &[u8]) -> Option<u64> {
     if payload.is_empty() { None } else { Some(checked_number(payload).unwrap_or(u64::MAX)) }
 }
 
@@ -503,10 +503,10 @@ fn checked_number(payload: &[u8]) -> Option<u64> {
     (padding.len() == length && padding.bytes().all(|byte| byte == b'.')).then_some(number)
 }
 
-pub(super) fn text(from: &str) -> Text {
+pub(crate) fn text(from: &str) -> Text {
     Text::try_from(from).unwrap()
 }
 
-pub(super) fn topic(from: &str) -> TopicName {
+pub(crate) fn topic(from: &str) -> TopicName {
     TopicName::try_from(from).unwrap()
 }

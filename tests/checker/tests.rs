@@ -8,6 +8,7 @@ use super::Delivery;
 use super::Expiry;
 use super::Fact;
 use super::Sent;
+use super::Slack;
 use super::WillFact;
 
 /// One second of the history's clock.
@@ -22,7 +23,7 @@ struct History {
 impl History {
     /// A publisher and a subscriber with sessions that are kept, on connections 1 and 2, the subscriber with `a/#` at QoS 2.
     fn begin() -> Self {
-        let mut history = Self { checker: Checker::default(), now: SECOND };
+        let mut history = Self { checker: Checker::new(Slack::default()), now: SECOND };
         history.connect("publisher", 1, false, false, None);
         history.connect("subscriber", 2, false, false, None);
         history.subscribe(2, 1, &asked("a/#", 2));

@@ -42,8 +42,23 @@ use wills::Wills;
 /// The place of a fact in the history.
 pub(crate) type Seq = u64;
 
-/// How late the broker may be with what it does by the clock: its timers tick ten times a second.
-pub(crate) const SLACK: Micros = 2_000_000;
+/// How exact the history's clock is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slack {
+    /// How late the broker may be with what it does by the clock: its timers tick ten times a second.
+    pub(crate) timers: Micros,
+    /// How long before [`Delivery::sent_at`] the broker may have written a packet.
+    pub(crate) arrival: Micros,
+    /// How long a DISCONNECT, which nobody acknowledges, may still be lost with the broker.
+    pub(crate) settling: Micros,
+}
+
+impl Default for Slack {
+    /// That of a history that knows when everything happened.
+    fn default() -> Self {
+        Self { timers: 2_000_000, arrival: 0, settling: 5_000_000 }
+    }
+}
 
 /// A connection as its client sees it.
 struct Connection {
@@ -81,9 +96,20 @@ pub(crate) struct Checker {
     violations: Vec<String>,
     /// Old messages are deleted, so not all have to arrive.
     forgets: bool,
+    slack: Slack,
 }
 
 impl Checker {
+    /// A checker of a history whose clock is so exact.
+    pub(crate) fn new(slack: Slack) -> Self {
+        Self {
+            slack,
+            retained: Retained::with_slack(slack),
+            wills: Wills::with_slack(slack),
+            ..Self::default()
+        }
+    }
+
     /// Takes the next fact. `at` never decreases.
     pub(crate) fn observe(&mut self, at: Micros, fact: &Fact) {
         self.seq += 1;
@@ -123,6 +149,21 @@ impl Checker {
         }
     }
 
+    /// The broker started with a clock that jumped: of the time since what was there before, so much more or so much less has passed
+    /// for it than is true.
+    pub(crate) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+        self.messages.clock_jumped(more, less);
+        self.wills.clock_jumped(more, less);
+        for client in self.clients.values_mut() {
+            client.presence.clock_jumped(more, less);
+        }
+    }
+
+    /// It is later now, and nothing has happened since.
+    pub(crate) fn pass_time(&mut self, at: Micros) {
+        self.now = self.now.max(at);
+    }
+
     /// The broker deletes old messages: what is missing is not held against it, but for what is retained.
     pub(crate) fn allow_forgetting(&mut self) {
         self.forgets = true;
@@ -136,6 +177,12 @@ impl Checker {
     /// Checks what has to be true at the end: all clients with a session are connected, have read everything and
     /// answered everything, and the auditor has read what is retained.
     pub(crate) fn finish(&mut self) {
+        let mut found = self.unfinished();
+        self.violations.append(&mut found);
+    }
+
+    /// What [`Checker::finish`] would find now, while things may still be moving.
+    pub(crate) fn unfinished(&mut self) -> Vec<String> {
         let mut found = Vec::new();
         for client in self.clients.values_mut() {
             let online = client.online;
@@ -158,7 +205,7 @@ impl Checker {
             self.wills.check_due(&sessions, &self.messages, self.now, &mut found);
         }
         self.wills.check_never(&sessions, &self.messages, &mut found);
-        self.violations.append(&mut found);
+        found
     }
 
     fn all_sessions(&self) -> impl Iterator<Item = &Session> {
@@ -218,7 +265,7 @@ impl Checker {
         let Some(client) = self.clients.get_mut(&name) else { return };
         client.online = true;
         client.presence.answered_at(now);
-        let (may_be_present, may_be_absent) = client.presence.allows(asked.clean_start);
+        let (may_be_present, may_be_absent) = client.presence.allows(asked.clean_start, self.slack);
         match session_present {
             Some(true) if !may_be_present => {
                 self.violations
@@ -232,7 +279,7 @@ impl Checker {
             _ => {}
         }
         let resumed = session_present.unwrap_or(!may_be_absent);
-        let (may_be_old, may_be_new) = client.presence.may_be();
+        let (may_be_old, may_be_new) = client.presence.may_be(self.slack);
         client.presence.connected(asked.expiry);
         if !resumed || !may_be_old {
             if let Some(mut old) = client.session.take() {

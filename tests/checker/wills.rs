@@ -13,13 +13,10 @@ use std::collections::BTreeMap;
 use super::Connecting;
 use super::Expiry;
 use super::Micros;
-use super::SLACK;
 use super::Seq;
+use super::Slack;
 use super::messages::Messages;
 use super::session::Session;
-
-/// How long a DISCONNECT, which nobody acknowledges, may still be lost with the broker.
-const DISCONNECT_SETTLES: Micros = 5_000_000;
 
 /// The will of one connection.
 #[derive(Debug)]
@@ -63,9 +60,14 @@ pub(super) struct Wills {
     wills: BTreeMap<u64, Will>,
     /// Whether the broker is down.
     down: bool,
+    slack: Slack,
 }
 
 impl Wills {
+    pub(super) fn with_slack(slack: Slack) -> Self {
+        Self { slack, ..Self::default() }
+    }
+
     pub(super) fn connecting(&mut self, connecting: &Connecting, now: Micros) {
         for will in self.wills.values_mut().filter(|will| will.client == connecting.client) {
             will.obscured |= matches!(will.again, Some((_, None)));
@@ -130,8 +132,9 @@ impl Wills {
     /// The broker dies: connections end, and what it had not yet made durable about their end is lost.
     pub(super) fn crashed(&mut self, now: Micros) {
         self.down = true;
+        let settling = self.slack.settling;
         for will in self.wills.values_mut() {
-            let recent = will.ended_last.is_none_or(|at| at + DISCONNECT_SETTLES > now);
+            let recent = will.ended_last.is_none_or(|at| at + settling > now);
             will.ended_first.get_or_insert(now);
             if recent {
                 will.unsettled = true;
@@ -149,6 +152,14 @@ impl Wills {
         }
     }
 
+    /// What ended before a jump of the clock may count as ended earlier, or later.
+    pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+        for will in self.wills.values_mut() {
+            will.ended_first = will.ended_first.map(|at| at.saturating_sub(more));
+            will.ended_last = will.ended_last.map(|at| at + less);
+        }
+    }
+
     /// A will has arrived somewhere, written by the broker at `at`.
     pub(super) fn arrived(&mut self, number: u64, at: Micros) -> Result<(), String> {
         let Some(will) = self.wills.values().find(|will| will.number == number) else {
@@ -159,9 +170,14 @@ impl Wills {
                 "the will {number} of {} arrived while its connection lives",
                 will.client
             )),
-            Some(ended) if at + SLACK / 10 < ended + will.delay && !will.ends_early() => Err(
-                format!("the will {number} of {} arrived before its delay had passed", will.client),
-            ),
+            Some(ended)
+                if at + self.slack.timers / 10 < ended + will.delay && !will.ends_early() =>
+            {
+                Err(format!(
+                    "the will {number} of {} arrived before its delay had passed",
+                    will.client
+                ))
+            }
             Some(_) => Ok(()),
         }
     }
@@ -173,7 +189,7 @@ impl Wills {
         messages: &Messages,
         found: &mut Vec<String>,
     ) {
-        for will in self.wills.values().filter(|will| will.fate() == Fate::Never) {
+        for will in self.wills.values().filter(|will| will.fate(self.slack) == Fate::Never) {
             let arrived = sessions.iter().any(|session| session.arrived(will.number));
             if let (true, Some(known)) = (arrived, messages.get(will.number)) {
                 found.push(format!("{} was published and should not have been", known.sent));
@@ -193,7 +209,8 @@ impl Wills {
             let Some(known) = messages.get(will.number).filter(|known| known.sent.qos > 0) else {
                 continue;
             };
-            let overdue = matches!(will.fate(), Fate::Due(by) if by + SLACK < now);
+            let overdue =
+                matches!(will.fate(self.slack), Fate::Due(by) if by + self.slack.timers < now);
             if !overdue || sessions.iter().any(|session| session.arrived(will.number)) {
                 continue;
             }
@@ -215,7 +232,7 @@ impl Will {
         matches!(self.again, Some((_, None | Some((_, false)))))
     }
 
-    fn fate(&self) -> Fate {
+    fn fate(&self, slack: Slack) -> Fate {
         if self.disconnecting.is_some() {
             return if self.disconnected && !self.unsettled { Fate::Never } else { Fate::Unknown };
         }
@@ -230,8 +247,10 @@ impl Will {
             // A delay of zero runs out at once, also at a take-over.
             Some(_) if !self.delayed => Fate::Due(last),
             Some(_) if self.obscured => Fate::Unknown,
-            Some((asked, _)) if asked > last + self.delay + SLACK => Fate::Due(last + self.delay),
-            Some((_, Some((accepted, true)))) if accepted + SLACK < first + self.delay => {
+            Some((asked, _)) if asked > last + self.delay + slack.timers => {
+                Fate::Due(last + self.delay)
+            }
+            Some((_, Some((accepted, true)))) if accepted + slack.timers < first + self.delay => {
                 Fate::Never
             }
             Some((_, Some((accepted, false)))) => {

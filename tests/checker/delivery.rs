@@ -2,8 +2,8 @@
 
 use super::Checker;
 use super::Delivery;
-use super::SLACK;
 use super::Seq;
+use super::Slack;
 use super::messages::Known;
 use super::session::Session;
 use super::session::Span;
@@ -92,7 +92,7 @@ impl Checker {
         } else {
             permitted?;
         }
-        check_expiry(known, delivery)?;
+        check_expiry(known, delivery, self.slack)?;
         if !fresh {
             return Ok(());
         }
@@ -225,13 +225,14 @@ fn copies_allowed(session: &Session, known: &Known) -> u32 {
 }
 
 /// Nothing arrives after its expiry, and what is left of the interval is right [MQTT-3.3.2-5] [MQTT-3.3.2-6].
-fn check_expiry(known: &Known, delivery: &Delivery) -> Result<(), String> {
+fn check_expiry(known: &Known, delivery: &Delivery, slack: Slack) -> Result<(), String> {
     let (Some(expiry), Some((_, acknowledged_at))) = (known.sent.expiry, known.acknowledged) else {
         return Ok(());
     };
     let latest = acknowledged_at.max(known.first_at);
-    let expired = delivery.sent_at > latest + u64::from(expiry) * 1_000_000 + SLACK;
-    if delivery.dup && delivery.sent_at + SLACK > latest + u64::from(expiry) * 1_000_000 {
+    let written_at = delivery.sent_at.saturating_sub(slack.arrival);
+    let expired = written_at > latest + u64::from(expiry) * 1_000_000 + slack.timers;
+    if delivery.dup && delivery.sent_at + slack.timers > latest + u64::from(expiry) * 1_000_000 {
         // Begun before it expired: the delivery is brought to its end [MQTT-4.3.3-7].
         return Ok(());
     }
@@ -245,7 +246,7 @@ fn check_expiry(known: &Known, delivery: &Delivery) -> Result<(), String> {
             Ok(())
         };
     };
-    let waited_at_least = delivery.sent_at.saturating_sub(latest) / 1_000_000;
+    let waited_at_least = written_at.saturating_sub(latest) / 1_000_000;
     let waited_at_most = delivery.sent_at.saturating_sub(known.first_at).div_ceil(1_000_000);
     if u64::from(left) + waited_at_least > u64::from(expiry) + 1
         || u64::from(left) + waited_at_most + 1 < u64::from(expiry)
