@@ -166,6 +166,13 @@ impl SledStateStore {
             .map_err(|error| self.io("syncing the directory above", error))
     }
 
+    /// Keeps what is there under another name, and makes a new one.
+    fn open_aside(&mut self) -> Result<StateOpened, StateError> {
+        let moved_aside = Some(self.move_aside()?);
+        self.open_new()?;
+        Ok(StateOpened { moved_aside })
+    }
+
     fn open_new(&mut self) -> Result<(), StateError> {
         let database =
             self.try_open().map_err(|failure| self.error("making a new one", failure))?;
@@ -177,16 +184,15 @@ impl SledStateStore {
 impl StateStore for SledStateStore {
     fn open(&mut self) -> Result<StateOpened, StateError> {
         self.open = None;
+        if self.path.is_file() {
+            return self.open_aside();
+        }
         match self.try_open() {
             Ok(database) => {
                 self.take(database)?;
                 Ok(StateOpened::default())
             }
-            Err(failure) if is_damage(&failure) => {
-                let moved_aside = Some(self.move_aside()?);
-                self.open_new()?;
-                Ok(StateOpened { moved_aside })
-            }
+            Err(failure) if is_damage(&failure) => self.open_aside(),
             Err(failure) => Err(self.error("opening", failure)),
         }
     }
