@@ -107,6 +107,7 @@ fn old_segments_stay_after_a_jump_until_their_time_has_come() {
     }
     world.pass(10 * YEAR);
     world.reopen();
+    world.commit();
     while world.checkpoint() {}
     assert!(!world.retain(), "they are 30 days old at most");
     world.pass(29 * DAY);

@@ -19,7 +19,7 @@ use crate::world::client;
 use crate::world::session;
 
 /// More rows than the file system has room for.
-const ROWS: u32 = 60_000;
+const ROWS: u32 = 30_000;
 
 /// A tmpfs, until the end of the test.
 struct Mounted<'a>(&'a Path);
@@ -27,7 +27,7 @@ struct Mounted<'a>(&'a Path);
 impl<'a> Mounted<'a> {
     fn small(path: &'a Path) -> Option<Self> {
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
             .arg(path)
             .status();
         mounted.is_ok_and(|status| status.success()).then_some(Self(path))
