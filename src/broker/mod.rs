@@ -19,6 +19,7 @@
 
 mod acknowledge;
 mod catch_up;
+mod cleaning;
 mod client;
 mod close;
 mod connect;
@@ -124,6 +125,8 @@ pub struct Broker {
     next_ticket: u64,
     commit: durability::CommitState,
     retention: retention::RetentionState,
+    /// A segment is being cleaned.
+    cleaning: bool,
     stopping: lifecycle::Stopping,
     stats: Stats,
     found: found::Found,
@@ -171,6 +174,8 @@ enum Timer {
     Space,
     /// A read that failed may succeed: who waits for it, and its ticket.
     ReadAgain(Turn, u64),
+    /// The log may be cleaned.
+    Clean,
 }
 
 /// Somebody who is behind and may be able to go on.
@@ -222,6 +227,7 @@ impl Broker {
             Event::Checkpointed(result) => self.handle_checkpointed(result),
             Event::Truncated(result) => self.handle_truncated(result),
             Event::Replenished(result) => self.handle_replenished(result),
+            Event::Cleaned(result) => self.handle_cleaned(&result),
             Event::AccessRead { passwords, acl } => {
                 self.handle_access_read(passwords.as_deref(), acl.as_deref());
             }
@@ -291,6 +297,7 @@ impl Broker {
                 Timer::Retention => self.retention_due(),
                 Timer::Space => self.space_due(),
                 Timer::ReadAgain(turn, ticket) => self.read_again(turn, ticket),
+                Timer::Clean => self.cleaning_due(),
             }
         }
     }

@@ -50,6 +50,8 @@ pub struct Options {
     pub retention_interval: Duration,
     /// What follows when the disk fails.
     pub on_write_failure: OnWriteFailure,
+    /// How often to look whether the log is to be cleaned; zero for never.
+    pub clean_interval: Duration,
     /// Where clients are sent when the server shuts down (0x9C), if anywhere [5.0, 4.11].
     pub server_reference: Option<Text>,
 }
@@ -73,6 +75,7 @@ impl Default for Options {
             checkpoint_interval: Duration::from_secs(1),
             retention_interval: Duration::from_mins(1),
             on_write_failure: OnWriteFailure::Exit,
+            clean_interval: Duration::from_secs(10),
             server_reference: None,
         }
     }

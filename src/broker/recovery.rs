@@ -71,6 +71,7 @@ impl Broker {
             next_ticket: 0,
             commit: CommitState::new(durability),
             retention: RetentionState::default(),
+            cleaning: false,
             stopping: Stopping::No,
             stats: Stats::default(),
             found: Found::default(),
@@ -87,6 +88,9 @@ impl Broker {
     fn set_timers(&mut self) {
         self.timers.set(self.now + self.options.checkpoint_interval, Timer::Checkpoint);
         self.timers.set(self.now + self.options.retention_interval, Timer::Retention);
+        if !self.options.clean_interval.is_zero() {
+            self.timers.set(self.now + self.options.clean_interval, Timer::Clean);
+        }
         if !self.options.sys_interval.is_zero() {
             self.timers.set(self.now + self.options.sys_interval, Timer::Sys);
         }

@@ -108,6 +108,11 @@ impl Broker {
         }
     }
 
+    /// Whether old segments are about to be deleted.
+    pub(super) fn is_retaining(&self) -> bool {
+        !matches!(self.retention, RetentionState::Idle)
+    }
+
     /// Whether there is something to do.
     fn begin_retention(&mut self) -> bool {
         let Some(new_start) = self.store.retention_due(self.now) else { return false };
@@ -355,6 +360,10 @@ impl Broker {
         let left = self.movers(new_start);
         if !left.is_empty() {
             self.retention = RetentionState::Moving { new_start, left, counting: None };
+            return;
+        }
+        if self.cleaning {
+            self.retention = RetentionState::Carrying { new_start };
             return;
         }
         self.retention = match self.store.truncate_before(new_start) {

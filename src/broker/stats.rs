@@ -97,6 +97,12 @@ pub struct Stats {
     pub not_logged: u64,
     /// Reads that failed. Each is tried again.
     pub read_errors: u64,
+    /// Segments of which the cleaner has taken something out.
+    pub segments_cleaned: u64,
+    /// Records that it took out.
+    pub records_cleaned: u64,
+    /// Bytes that were given back by that.
+    pub bytes_cleaned: u64,
     dropped: [u64; DROPPED_KINDS],
 }
 

@@ -88,13 +88,15 @@ pub(super) fn broker(config: &Config, clock: Clock) -> Result<OpenedBroker, Serv
         Arc::new(OsDisk::create(path).map_err(|error| unusable(path, not_a_file(path, error)))?);
     let opened = store(config, &(Arc::clone(&disk) as Arc<dyn Disk>), &clock)?;
     let access = AccessFiles::new(config.access.clone(), secret(path, disk.as_ref())?);
-    let Opened { store, writer, reader, checkpointer, recovery, now } = opened;
+    let Opened { store, writer, reader, checkpointer, cleaner, recovery, now } = opened;
     let took = clock.now().since(started);
     let clock = clock.not_before(now);
     let durability = options::durability(config).commit();
     let options = options::broker(config);
     let mut broker = Broker::new(options, store, access.open()?, random()?, clock.now());
-    let tools = Tools { writer, durability, reader, checkpointer, verifiers: verifiers() };
+    let clean_rate = config.data.clean_rate;
+    let verifiers = verifiers();
+    let tools = Tools { writer, durability, reader, checkpointer, cleaner, clean_rate, verifiers };
     broker.set_recovery(&recovery, took);
     Ok(OpenedBroker { broker, tools, access, recovery, took, clock })
 }
@@ -168,7 +170,7 @@ fn try_store(
 
 /// The secret of this data directory; made when there is none.
 fn secret(directory: &Path, disk: &dyn Disk) -> Result<[u8; 32], ServerError> {
-    let unusable = |source| ServerError::Unreadable { path: directory.join(SECRET), source };
+    let unusable = |error| unusable(&directory.join(SECRET), error);
     let mut secret = [0; 32];
     if let Ok(file) = disk.open(SECRET, DiskAccess::Read)
         && file.read_at(&mut secret, 0).map_err(unusable)? == secret.len()

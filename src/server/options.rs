@@ -35,6 +35,11 @@ pub(super) fn broker(config: &Config) -> broker::Options {
             OnWriteFailure::Exit => broker::OnWriteFailure::Exit,
             OnWriteFailure::ReadOnly => broker::OnWriteFailure::ReadOnly,
         },
+        clean_interval: if data.clean_rate == 0 {
+            Duration::ZERO
+        } else {
+            broker::Options::default().clean_interval
+        },
         server_reference: mqtt.server_reference.clone().and_then(|text| Text::try_from(text).ok()),
         ..broker::Options::default()
     }
@@ -73,6 +78,7 @@ pub(super) fn store(config: &Config, log_id: u64) -> store::Options {
         log_qos0: data.log_qos0,
         checkpoint_interval: data.checkpoint_interval,
         clock_jump_max: data.clock_jump_max,
+        ..store::Options::default()
     }
 }
 

@@ -164,7 +164,8 @@ impl Store {
         self.put(now, Row::Retained(topic, row));
     }
 
-    fn carry_groups(&mut self, now: Timestamp) {
+    /// Appends a record of every shared group.
+    pub(super) fn carry_groups(&mut self, now: Timestamp) {
         let groups: Vec<Row> = self
             .state
             .groups()

@@ -14,11 +14,13 @@
 //! - The log alone is the truth: every row of the state is the latest record of its name, or follows from records by the
 //!   rules of [`State`]. Without the state store the same state is built from the log.
 //! - A checkpoint is atomic, and never says more than what is durable in the log.
+//! - What the cleaner drops changes nothing that is made of the log.
 //! - Segments are given up only below the checkpoint before the latest, and after every row that rests on them has been
 //!   appended again.
 
 mod carry;
 mod checkpoint;
+mod clean;
 mod clock;
 mod codec;
 mod describe;
@@ -33,6 +35,7 @@ mod rows;
 mod sled_store;
 mod state;
 mod state_store;
+mod verify;
 
 use std::sync::Arc;
 
@@ -40,6 +43,9 @@ pub use carry::Carry;
 pub use checkpoint::Checkpoint;
 pub use checkpoint::CheckpointDone;
 pub use checkpoint::Checkpointer;
+pub use clean::Clean;
+pub use clean::CleanDone;
+pub use clean::Cleaner;
 pub use clock::ClockFound;
 pub use describe::describe;
 pub use error::StateError;
@@ -82,6 +88,9 @@ pub use state_store::KEY_BYTES_MAX;
 pub use state_store::StateOpened;
 pub use state_store::StateStore;
 pub use state_store::VALUE_BYTES_MAX;
+pub use verify::StateReport;
+pub use verify::is_readable;
+pub use verify::verify_state;
 
 use crate::commitlog::Committed;
 use crate::commitlog::KeyMatcher;
@@ -96,6 +105,7 @@ use crate::mqtt::PacketId;
 use crate::mqtt::QoS;
 use crate::store::carry::Carrying;
 use crate::store::checkpoint::Checkpoints;
+use crate::store::clean::Cleaning;
 use crate::store::message::Head;
 use crate::store::state::Changes;
 use crate::time::Timestamp;
@@ -109,6 +119,7 @@ pub struct Store {
     changes: Changes,
     checkpoints: Checkpoints,
     carrying: Option<Carrying>,
+    cleaning: Cleaning,
     retained_lost: u64,
     /// Nothing more goes into the log.
     frozen: bool,

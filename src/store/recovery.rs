@@ -14,6 +14,7 @@ use crate::commitlog::StoredRecord;
 use crate::commitlog::Writer;
 use crate::commitlog::disk::Disk;
 use crate::store::Checkpointer;
+use crate::store::Cleaner;
 use crate::store::ClockFound;
 use crate::store::Durability;
 use crate::store::Kind;
@@ -29,6 +30,7 @@ use crate::store::checkpoint::Checkpoints;
 use crate::store::checkpoint::Meta;
 use crate::store::checkpoint::SCHEMA;
 use crate::store::checkpoint::mark;
+use crate::store::clean::Cleaning;
 use crate::store::found;
 use crate::store::message;
 use crate::store::state::Changes;
@@ -51,6 +53,8 @@ pub struct Opened {
     pub reader: Reader,
     /// Writes checkpoints.
     pub checkpointer: Checkpointer,
+    /// Takes dead records out of the log.
+    pub cleaner: Cleaner,
     /// What was found.
     pub recovery: RecoverySummary,
     /// What time it is from here on: never before anything in the log.
@@ -117,6 +121,13 @@ pub enum RebuildReason {
         checkpoint: Offset,
         /// The start of the log.
         start_offset: Offset,
+    },
+    /// The cleaner has taken out records that it would have to be brought up to date with.
+    BehindCleaner {
+        /// The checkpoint's offset.
+        checkpoint: Offset,
+        /// Below this offset records were taken out.
+        cleaned_to: Offset,
     },
     /// It belongs to another log.
     OtherLog,
@@ -207,7 +218,8 @@ impl Store {
         let (now, clock) = store.take_clock(now);
         recovery.clock = clock;
         store.begin(now);
-        Ok(Opened { store, writer, reader, checkpointer, recovery, now })
+        let cleaner = Cleaner::new(writer.cleaner());
+        Ok(Opened { store, writer, reader, checkpointer, cleaner, recovery, now })
     }
 
     fn recovered(
@@ -228,6 +240,7 @@ impl Store {
             changes,
             checkpoints,
             carrying: None,
+            cleaning: Cleaning::default(),
             retained_lost: 0,
             frozen: false,
             key: Vec::new(),
@@ -274,8 +287,8 @@ fn with_room(mut options: Options) -> Options {
 
 /// The state while it is being made.
 #[derive(Default)]
-struct Fold {
-    state: State,
+pub(super) struct Fold {
+    pub(super) state: State,
     changes: Changes,
     replayed: u64,
     unreadable: u64,
@@ -318,7 +331,7 @@ impl Fold {
         }
     }
 
-    fn load(&mut self, checkpointer: &mut Checkpointer) -> Result<(), RebuildReason> {
+    pub(super) fn load(&mut self, checkpointer: &mut Checkpointer) -> Result<(), RebuildReason> {
         let mut unreadable = 0;
         let outcome = checkpointer.load(&mut |row| {
             let put = row.and_then(|(key, value)| self.state.load(&key, value));
@@ -362,7 +375,7 @@ impl Fold {
     }
 
     /// Puts a record; `None` if this version can't read it.
-    fn put(&mut self, record: &StoredRecord) -> Option<()> {
+    pub(super) fn put(&mut self, record: &StoredRecord) -> Option<()> {
         match Kind::from_u8(record.kind)? {
             Kind::Origin => {}
             Kind::Message => {
@@ -406,6 +419,10 @@ fn distrust(
             checkpoint,
             start_offset: report.start_offset,
         }));
+    }
+    let cleaned_to = report.cleaned_to;
+    if checkpoint < cleaned_to {
+        return Ok(Some(RebuildReason::BehindCleaner { checkpoint, cleaned_to }));
     }
     Ok(differs(meta, log, reader)?.then_some(RebuildReason::OtherLog))
 }

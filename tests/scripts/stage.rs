@@ -338,6 +338,7 @@ impl Stage {
             | Output::Checkpoint(_)
             | Output::Truncate(_)
             | Output::Replenish
+            | Output::Clean(_)
             | Output::Poisoned(_)) => panic!("{work:?}"),
         }
     }

@@ -1,6 +1,7 @@
 //! The broker with its store on a disk in memory, and its slow work done when asked: what the simulation and the golden
 //! scripts drive.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tidelog::access;
@@ -23,6 +24,9 @@ use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::store;
 use tidelog::store::Checkpoint;
 use tidelog::store::Checkpointer;
+use tidelog::store::Clean;
+use tidelog::store::CleanDone;
+use tidelog::store::Cleaner;
 use tidelog::store::MemoryStateStore;
 use tidelog::store::Opened;
 use tidelog::store::RecoverySummary;
@@ -49,6 +53,7 @@ pub(crate) enum Work {
     Checkpoint(Checkpoint),
     Truncate(Truncation),
     Replenish,
+    Clean(Clean),
 }
 
 /// A broker that runs.
@@ -57,6 +62,7 @@ pub(crate) struct Engine {
     writer: Writer,
     reader: Reader,
     checkpointer: Checkpointer,
+    cleaner: Cleaner,
     durability: store::Durability,
     /// The world's time and the broker's own when it started.
     started: (Timestamp, Timestamp),
@@ -78,7 +84,7 @@ impl Engine {
             wall,
             &mut |_| {},
         )?;
-        let Opened { store, writer, reader, checkpointer, recovery, now: own } = opened;
+        let Opened { store, writer, reader, checkpointer, cleaner, recovery, now: own } = opened;
         let options =
             access::Options { remember_passwords: std::time::Duration::ZERO, secret: [7; 32] };
         let access =
@@ -86,7 +92,7 @@ impl Engine {
         let broker = Broker::new(settings.broker.clone(), store, access, [9; 32], own);
         let durability = settings.store.durability;
         let started = (now, own);
-        Ok((Self { broker, writer, reader, checkpointer, durability, started }, recovery))
+        Ok((Self { broker, writer, reader, checkpointer, cleaner, durability, started }, recovery))
     }
 
     /// Hands an event in and takes all outputs.
@@ -138,6 +144,13 @@ impl Engine {
                 Event::Truncated(self.writer.truncate(&truncation))
             }
             Work::Replenish => Event::Replenished(self.writer.replenish()),
+            Work::Clean(clean) => {
+                let result = self.cleaner.run(clean, &mut |_| ControlFlow::Continue(()));
+                if let Some(rewritten) = result.as_ref().ok().and_then(CleanDone::rewritten) {
+                    self.reader.forget_cleaned(rewritten);
+                }
+                Event::Cleaned(result)
+            }
         }
     }
 
@@ -170,6 +183,7 @@ pub(crate) fn work_of(output: Output) -> Sorted {
         Output::Checkpoint(checkpoint) => Sorted::Work(Work::Checkpoint(checkpoint)),
         Output::Truncate(truncation) => Sorted::Work(Work::Truncate(truncation)),
         Output::Replenish => Sorted::Work(Work::Replenish),
+        Output::Clean(clean) => Sorted::Work(Work::Clean(clean)),
         other @ (Output::Write { .. }
         | Output::Close { .. }
         | Output::Pause { .. }

@@ -122,6 +122,7 @@ fn settings(retains: bool, chance: &mut Chance) -> Settings {
         pending_bytes_max: *chance.pick(&[4 << 10, 64 << 20]),
         sys_interval: Duration::ZERO,
         retention_interval: Duration::from_secs(1),
+        clean_interval: Duration::from_millis(*chance.pick(&[0, 0, 200, 1_000])),
         checkpoint_interval: Duration::from_millis(*chance.pick(&[200, 1_000, 5_000])),
         on_write_failure: *chance.pick(&[OnWriteFailure::Exit, OnWriteFailure::ReadOnly]),
         ..broker::Options::default()
@@ -141,6 +142,9 @@ fn settings(retains: bool, chance: &mut Chance) -> Settings {
     let store = store::Options {
         log,
         checkpoint_interval: options.checkpoint_interval,
+        clean_dead_percent: *chance.pick(&[0, 10]),
+        clean_growth_percent: *chance.pick(&[0, 50]),
+        clean_names_max: *chance.pick(&[10, 1_000_000]),
         ..store::Options::default()
     };
     Settings { broker: options, store, passwords: None, acl: None }

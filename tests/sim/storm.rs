@@ -235,7 +235,7 @@ impl World {
     fn interrupt_work(&mut self) {
         let Some(engine) = &mut self.engine else { return };
         for work in std::mem::take(&mut self.work).into_values() {
-            if !matches!(work, Work::Commit(_) | Work::Checkpoint(_) | Work::Truncate(_)) {
+            if matches!(work, Work::Fetch(..) | Work::Verify(..)) {
                 continue;
             }
             match self.chance.below(3) {

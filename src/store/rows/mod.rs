@@ -264,6 +264,19 @@ impl RowKey {
         }
     }
 
+    /// The client whose row has this name.
+    pub const fn client(&self) -> Option<&ClientId> {
+        match self {
+            Self::Session(client)
+            | Self::Progress(client)
+            | Self::Subscription(client, _)
+            | Self::Inbound(client, _)
+            | Self::Assigned(client, _)
+            | Self::Will(client) => Some(client),
+            Self::Group(_) | Self::Retained(_) | Self::Clock => None,
+        }
+    }
+
     /// Appends the name as it stands in a record.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
