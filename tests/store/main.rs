@@ -8,6 +8,7 @@ mod chance;
 mod checkpoints;
 mod clock;
 mod fold;
+mod full;
 mod messages;
 mod model;
 mod retention;
