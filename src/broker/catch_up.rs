@@ -88,7 +88,7 @@ impl Broker {
             }
         }
         if walk == Walk::CaughtUp {
-            return;
+            return self.answer_early_receipts(client);
         }
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.mode = Mode::Behind(behind);
@@ -185,6 +185,7 @@ impl Broker {
             writes: &mut self.writes,
             durable,
             now: self.now,
+            clock: store.state().clock(),
         };
         let from = self.unrouted.partition_point(|unrouted| unrouted.offset < behind.qos0_from);
         for unrouted in self.unrouted.range(from..) {

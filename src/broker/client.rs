@@ -12,6 +12,7 @@
 //! which it reads when it can take more; a resumed session begins like that.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -79,6 +80,8 @@ pub(super) struct Client {
     pub(super) next_counter: u64,
     /// Assignments that had no turn yet.
     pub(super) assigned_waiting: usize,
+    /// Numbers of which PUBREC came before their turn did: what an earlier connection sent, and the walk has not come to yet.
+    pub(super) received_early: BTreeSet<u64>,
     /// PUBREL packets to send once the row that remembers their PUBREC is durable.
     pub(super) to_release: Vec<PacketId>,
     pub(super) progress: ProgressState,
@@ -164,6 +167,8 @@ pub(super) struct Behind {
     pub(super) scanned: Offset,
     /// What is awaited from the disk.
     pub(super) fetch: Option<u64>,
+    /// Reads that failed, one after the other.
+    pub(super) failures: u32,
     /// A single record from the disk: its offset, and the record if it could be read.
     pub(super) single: Option<(Offset, Option<StoredRecord>)>,
     /// The session's filters as one question, as long as they don't change.
@@ -185,6 +190,7 @@ impl Behind {
             chunk: VecDeque::new(),
             scanned: next,
             fetch: None,
+            failures: 0,
             single: None,
             matcher: None,
         })
@@ -225,6 +231,13 @@ impl Client {
         if let Mode::Behind(behind) = &mut self.mode {
             behind.matcher = None;
         }
+    }
+
+    /// The number that a packet id means and that an earlier connection may have sent, if its turn on this one is still to come.
+    pub(super) fn number_to_come(&self, id: PacketId) -> Option<u64> {
+        let number = self.outbound.number_of(id);
+        let sent_before = number >= self.outbound.next_number() && number < self.dup_below;
+        (!self.is_live() && sent_before).then_some(number)
     }
 
     /// Whether a delivery above QoS 0 could be numbered now.

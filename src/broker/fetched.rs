@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 
 use crate::broker::Awaited;
 use crate::broker::Broker;
+use crate::broker::Turn;
 use crate::broker::client::Behind;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Mode;
 use crate::commitlog::Offset;
 use crate::commitlog::ReadResult;
 use crate::commitlog::StorageError;
-use crate::mqtt::ReasonCode;
 
 impl Broker {
     /// An answer from the disk.
@@ -19,8 +19,9 @@ impl Broker {
         let result = match result {
             Ok(result) => result,
             Err(error) => {
-                tracing::error!(%error, "a read failed");
-                return self.read_failed(awaited);
+                tracing::error!(%error, "a read failed; it is tried again");
+                self.stats.read_errors += 1;
+                return self.read_failed(awaited, ticket);
             }
         };
         self.note_damage(&result.damage);
@@ -47,28 +48,27 @@ impl Broker {
         match &mut known.mode {
             Mode::Behind(behind) if behind.fetch == Some(ticket) => {
                 behind.fetch = None;
+                behind.failures = 0;
                 Some(behind)
             }
             Mode::Behind(_) | Mode::Live => None,
         }
     }
 
-    /// The disk can't read: who waits for it is told, and stands where it stood.
-    fn read_failed(&mut self, awaited: Awaited) {
+    /// The disk can't read: who waits for it stands where it stood, and asks again later.
+    fn read_failed(&mut self, awaited: Awaited, ticket: u64) {
         match awaited {
             Awaited::ClientChunk(client) | Awaited::ClientRecord(client, _) => {
-                let known = self.clients.get(client.index());
+                let known = self.clients.get_mut(client.index());
                 let known = known.filter(|known| known.epoch == client.epoch);
-                if let Some(slot) = known.map(|known| known.connection) {
-                    self.disconnect(
-                        slot,
-                        ReasonCode::UnspecifiedError,
-                        Some("the log can't be read"),
-                    );
+                if let Some(Mode::Behind(behind)) = known.map(|known| &mut known.mode) {
+                    let failures = behind.failures;
+                    behind.failures += 1;
+                    self.read_again_later(Turn::Client(client), ticket, failures);
                 }
             }
             Awaited::GroupChunk(group, key) | Awaited::GroupRecord(group, key, _) => {
-                self.group_read_failed(group, &key);
+                self.group_read_failed(group, &key, ticket);
             }
             Awaited::Retention | Awaited::Carry => self.retention_read_failed(),
             Awaited::Password(_) => {}

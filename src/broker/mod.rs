@@ -19,6 +19,7 @@
 
 mod acknowledge;
 mod catch_up;
+mod cleaning;
 mod client;
 mod close;
 mod connect;
@@ -45,6 +46,7 @@ mod revoke;
 mod router;
 mod share;
 mod stats;
+mod storage;
 mod subscribe;
 mod sys;
 mod timers;
@@ -80,9 +82,11 @@ pub use event::ConnectionId;
 pub use event::Event;
 pub use event::Origin;
 pub use event::Output;
+pub use options::OnWriteFailure;
 pub use options::Options;
 pub use stats::Dropped;
 pub use stats::Stats;
+pub use storage::StorageState;
 
 /// The core.
 pub struct Broker {
@@ -121,6 +125,8 @@ pub struct Broker {
     next_ticket: u64,
     commit: durability::CommitState,
     retention: retention::RetentionState,
+    /// A segment is being cleaned.
+    cleaning: bool,
     stopping: lifecycle::Stopping,
     stats: Stats,
     found: found::Found,
@@ -164,8 +170,12 @@ enum Timer {
     Checkpoint,
     /// Old segments may go.
     Retention,
-    /// A commit that met a full disk is tried again.
-    RetryCommit,
+    /// A full disk may have space again.
+    Space,
+    /// A read that failed may succeed: who waits for it, and its ticket.
+    ReadAgain(Turn, u64),
+    /// The log may be cleaned.
+    Clean,
 }
 
 /// Somebody who is behind and may be able to go on.
@@ -216,6 +226,8 @@ impl Broker {
             Event::Verified { ticket, verdict } => self.handle_verified(ticket, verdict),
             Event::Checkpointed(result) => self.handle_checkpointed(result),
             Event::Truncated(result) => self.handle_truncated(result),
+            Event::Replenished(result) => self.handle_replenished(result),
+            Event::Cleaned(result) => self.handle_cleaned(&result),
             Event::AccessRead { passwords, acl } => {
                 self.handle_access_read(passwords.as_deref(), acl.as_deref());
             }
@@ -283,7 +295,9 @@ impl Broker {
                 Timer::Sys => self.publish_sys(),
                 Timer::Checkpoint => self.checkpoint_due(),
                 Timer::Retention => self.retention_due(),
-                Timer::RetryCommit => self.retry_commit(),
+                Timer::Space => self.space_due(),
+                Timer::ReadAgain(turn, ticket) => self.read_again(turn, ticket),
+                Timer::Clean => self.cleaning_due(),
             }
         }
     }
@@ -340,6 +354,7 @@ impl Broker {
             writes: &mut self.writes,
             durable,
             now: self.now,
+            clock: self.store.state().clock(),
         };
         (delivery, &self.store)
     }

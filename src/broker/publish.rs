@@ -127,8 +127,9 @@ impl Broker {
         publish: &PublishView<'_>,
         topic: &str,
     ) -> Option<(ReasonCode, Dropped)> {
-        if self.commit.refuses() {
-            return Some((ReasonCode::QuotaExceeded, Dropped::DiskFull));
+        let state = self.storage_state();
+        if let (Some(reason), true) = (state.refuses_message(), publish.qos > QoS::AtMostOnce) {
+            return Some((reason, Dropped::DiskFull));
         }
         if publish.retain && self.retains_enough(topic, publish.payload) {
             return Some((ReasonCode::QuotaExceeded, Dropped::RetainedFull));
@@ -222,7 +223,8 @@ impl Broker {
         self.send_after(slot, after, answer);
     }
 
-    /// Makes a message a record and routes it. `None` if it is not kept: QoS 0 with logging switched off.
+    /// Makes a message a record and routes it. `None` if it is not kept: QoS 0 with logging switched off, or while the disk
+    /// is full.
     pub(super) fn publish(&mut self, new: &NewMessage<'_>) -> Option<Offset> {
         let message = Message {
             topic: new.topic,
@@ -230,12 +232,16 @@ impl Broker {
             qos: new.qos,
             retain: new.retain,
             properties: new.properties,
+            published_at: self.now,
             expires_at: new
                 .expiry_interval
                 .map(|seconds| self.now + std::time::Duration::from_secs(u64::from(seconds))),
             publisher: new.publisher,
         };
-        let kept = new.qos > QoS::AtMostOnce || new.retain || self.options.log_qos0;
+        let wanted = new.retain || self.options.log_qos0;
+        let full = self.storage_state().refuses_message().is_some();
+        let kept = new.qos > QoS::AtMostOnce || wanted && !full;
+        self.stats.not_logged += u64::from(wanted && !kept);
         let offset = kept.then(|| self.store.append_message(self.now, new));
         let route = self.router.route(new.topic);
         if route.is_empty() {

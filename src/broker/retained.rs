@@ -107,7 +107,9 @@ impl Broker {
             if !topic.starts_with(prefix) || (exact && **topic != *filter) {
                 return Next::End;
             }
-            let expired = retained.expires_at.is_some_and(|deadline| deadline <= self.now);
+            let expired = retained.expires_at.is_some_and(|deadline| {
+                deadline <= self.store.present_for(retained.timestamp, self.now)
+            });
             if !expired
                 && retained.message_offset < run.place
                 && TopicFilter::text_matches(filter, topic)

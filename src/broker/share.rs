@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::broker::Awaited;
 use crate::broker::Broker;
 use crate::broker::Routing;
+use crate::broker::StorageState;
 use crate::broker::Turn;
 use crate::broker::Unrouted;
 use crate::broker::catch_up::Walk;
@@ -73,6 +74,8 @@ struct GroupBehind {
     chunk: VecDeque<StoredRecord>,
     scanned: Offset,
     fetch: Option<u64>,
+    /// Reads that failed, one after the other.
+    failures: u32,
     single: Option<(Offset, Option<StoredRecord>)>,
 }
 
@@ -83,6 +86,7 @@ impl GroupBehind {
             chunk: VecDeque::new(),
             scanned: next,
             fetch: None,
+            failures: 0,
             single: None,
         }))
     }
@@ -323,8 +327,12 @@ impl Broker {
 
     /// Lets a group that is behind assign as much as its members can take, within bounds.
     pub(super) fn turn_group(&mut self, index: GroupIndex) {
+        let assigns = self.storage_state() != StorageState::ReadOnly;
         let Some(group) = self.groups.get_mut(index) else { return };
         group.turn_queued = false;
+        if !assigns {
+            return;
+        }
         let GroupMode::Behind(mut behind) = std::mem::replace(&mut group.mode, GroupMode::Live)
         else {
             return;
@@ -424,7 +432,9 @@ impl Broker {
         let view = MessageView::from_record(&record);
         let message = view.as_ref().map(Message::from);
         let wanted = message.filter(|message| message.qos > QoS::AtMostOnce);
-        if wanted.is_some_and(|message| message.is_expired(self.now)) {
+        if wanted.is_some_and(|message| {
+            message.is_expired(self.store.present_for(message.published_at, self.now))
+        }) {
             self.stats.drop_messages(Dropped::Expired, 1);
         } else if let Some(message) = wanted {
             let Some((client, grant)) = self.choose_member(index) else {
@@ -488,6 +498,7 @@ impl Broker {
                 qos,
                 retain,
                 properties: &[],
+                published_at: self.now,
                 expires_at: None,
                 publisher: "",
             };
@@ -507,21 +518,33 @@ impl Broker {
         match &mut group.mode {
             GroupMode::Behind(behind) if behind.fetch == Some(ticket) => {
                 behind.fetch = None;
+                behind.failures = 0;
                 Some(behind)
             }
             GroupMode::Behind(_) | GroupMode::Live => None,
         }
     }
 
-    /// The disk can't read: the group stays where it stands and tries again with the next commit.
-    pub(super) fn group_read_failed(&mut self, index: GroupIndex, key: &GroupKey) {
+    /// The disk can't read: the group stays where it stands and asks again later.
+    pub(super) fn group_read_failed(&mut self, index: GroupIndex, key: &GroupKey, ticket: u64) {
         let Some(group) = self.groups.get_mut(index).filter(|group| group.key == *key) else {
             return;
         };
         if let GroupMode::Behind(behind) = &mut group.mode {
-            behind.fetch = None;
-            self.commit.wait(Turn::Group(index));
+            let failures = behind.failures;
+            behind.failures += 1;
+            self.read_again_later(Turn::Group(index), ticket, failures);
         }
+    }
+
+    /// Lets the group ask again, if it still waits for this read.
+    pub(super) fn group_read_again(&mut self, index: GroupIndex, ticket: u64) {
+        if let Some(group) = self.groups.get_mut(index)
+            && let GroupMode::Behind(behind) = &mut group.mode
+        {
+            behind.fetch.take_if(|awaited| *awaited == ticket);
+        }
+        self.queue_group_turn(index);
     }
 
     pub(super) fn group_chunk_fetched(

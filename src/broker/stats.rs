@@ -93,6 +93,16 @@ pub struct Stats {
     pub commit_micros: u64,
     /// Microseconds that the slowest commit took.
     pub commit_micros_max: u64,
+    /// Messages at QoS 0 that were handed on and not logged, because the disk is full or has failed.
+    pub not_logged: u64,
+    /// Reads that failed. Each is tried again.
+    pub read_errors: u64,
+    /// Segments of which the cleaner has taken something out.
+    pub segments_cleaned: u64,
+    /// Records that it took out.
+    pub records_cleaned: u64,
+    /// Bytes that were given back by that.
+    pub bytes_cleaned: u64,
     dropped: [u64; DROPPED_KINDS],
 }
 

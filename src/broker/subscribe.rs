@@ -4,6 +4,7 @@
 
 use crate::access::Action;
 use crate::broker::Broker;
+use crate::broker::StorageState;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Reserved;
 use crate::broker::client::Run;
@@ -93,6 +94,9 @@ impl Broker {
         }
         if !connected.grants.may(Action::Subscribe { filter: topic_filter }).allowed {
             return Some(ReasonCode::NotAuthorized);
+        }
+        if let Some(reason) = self.refuses_row(client_id, filter) {
+            return Some(reason);
         }
         let session = self.store.state().session(client_id)?;
         match session.subscriptions.get(&**filter.text()) {
@@ -213,6 +217,9 @@ impl Broker {
     pub(super) fn handle_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe) {
         let Some(client) = self.client_at(slot) else { return };
         let Some(client_id) = self.client_id_of(slot) else { return };
+        if self.storage_state() == StorageState::ReadOnly && self.is_recorded(&client_id) {
+            return self.refuse_unsubscribe(slot, unsubscribe);
+        }
         let mut after = Offset::ZERO;
         let mut reason_codes = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
@@ -229,6 +236,16 @@ impl Broker {
             after,
             Packet::Unsuback(Unsuback::new(unsubscribe.packet_id, reason_codes)),
         );
+    }
+
+    /// The end of a subscription can't be written down any more. Before version 5 UNSUBACK has no way to say so.
+    fn refuse_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe) {
+        let reason = ReasonCode::ImplementationSpecificError;
+        if !self.connections.get(slot).is_some_and(|connection| connection.version().is_v5()) {
+            return self.close_for(slot, reason);
+        }
+        let reason_codes = unsubscribe.filters.iter().map(|_| reason).collect();
+        self.send(slot, &Packet::Unsuback(Unsuback::new(unsubscribe.packet_id, reason_codes)));
     }
 
     /// Closes a subscription. `None` if there was none.

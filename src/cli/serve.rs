@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: BrokerArgs) -> Result<(), Failure> {
 }
 
 fn start(config: Config) -> Result<crate::server::Running, Failure> {
-    Server::new(config).start().map_err(|error| failure(&error))
+    Server::new(config).heed_signals().start().map_err(|error| failure(&error))
 }
 
 /// Sends diagnostics to standard error.

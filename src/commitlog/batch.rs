@@ -252,6 +252,23 @@ pub(super) struct RawRecord<'a> {
 }
 
 impl<'a> RawRecord<'a> {
+    /// Its bytes in the batch, with all that belongs to it.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.end() - self.position
+    }
+
+    /// The same to be appended elsewhere; `batch` is where it was read.
+    pub(super) fn as_record<'b>(&'b self, batch: &'b [u8]) -> Record<'b> {
+        let value = self.key_position + self.key.len();
+        Record {
+            kind: self.kind,
+            indexed: self.indexed,
+            timestamp: self.timestamp,
+            key: self.key,
+            value: batch.get(value..self.end()).unwrap_or_default(),
+        }
+    }
+
     fn decode(batch: &'a [u8], position: usize, header: &BatchHeader) -> Option<Self> {
         let (&[kind, flags], mut rest) = batch.get(position..)?.split_first_chunk()?;
         let offset = header.base_offset.checked_add(varint::take(&mut rest)?)?;
@@ -374,6 +391,11 @@ impl OpenBatch {
 
     /// Appends a record whose value goes on in `parts`; returns where in the batch it begins.
     pub(super) fn push(&mut self, record: &Record<'_>, parts: &[&[u8]]) -> usize {
+        self.push_at(u64::from(self.count), record, parts)
+    }
+
+    /// As [`OpenBatch::push`], for the record that is so many offsets after the first.
+    pub(super) fn push_at(&mut self, step: u64, record: &Record<'_>, parts: &[&[u8]]) -> usize {
         let position = self.bytes.len();
         let value_len = record.value.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         let elapsed = record
@@ -382,7 +404,7 @@ impl OpenBatch {
             .wrapping_sub(self.first_timestamp.as_micros())
             .cast_signed();
         self.bytes.extend_from_slice(&[record.kind, if record.indexed { FLAG_INDEXED } else { 0 }]);
-        varint::put(&mut self.bytes, u64::from(self.count));
+        varint::put(&mut self.bytes, step);
         varint::put_signed(&mut self.bytes, elapsed);
         varint::put(&mut self.bytes, record.key.len() as u64);
         varint::put(&mut self.bytes, value_len as u64);
@@ -406,6 +428,18 @@ impl OpenBatch {
     pub(super) fn seal(&mut self, log_id: u64, position: u32, synced: Offset) -> Batch {
         self.bytes.resize(self.len(), 0);
         let header = self.header(position, synced);
+        self.seal_as(header, log_id)
+    }
+
+    /// As [`OpenBatch::seal`], for a batch that stands for all offsets below `next`, which were all synced.
+    pub(super) fn seal_before(&mut self, next: Offset, log_id: u64, position: u32) -> Batch {
+        self.bytes.resize(self.len(), 0);
+        let span = u32::try_from(next.since(self.base_offset)).unwrap_or(u32::MAX);
+        let header = BatchHeader { span, ..self.header(position, self.base_offset) };
+        self.seal_as(header, log_id)
+    }
+
+    fn seal_as(&mut self, header: BatchHeader, log_id: u64) -> Batch {
         let mut bytes = std::mem::take(&mut self.bytes);
         header.encode(&mut bytes, log_id);
         self.capacity = bytes.len();

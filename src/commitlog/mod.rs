@@ -11,12 +11,13 @@
 //!
 //! - Nothing below [`Log::durable_offset`] is lost by a crash.
 //! - A batch is whole or absent; bytes whose checksum differs are never served.
-//! - Only [`Writer`] writes and syncs; only `disk::os` opens files.
+//! - Only [`Writer`] writes and syncs what is new, and only [`Cleaner`] replaces what is sealed; only `disk::os` opens files.
 //!
 //! Every byte is described in `docs/format.md`.
 
 mod batch;
 mod cache;
+mod clean;
 mod damage;
 mod directory;
 pub mod disk;
@@ -32,6 +33,7 @@ mod reader;
 mod record;
 mod recovery;
 mod repair;
+mod reserve;
 mod segment;
 mod snapshot;
 mod tail;
@@ -40,6 +42,11 @@ mod verify;
 mod writer;
 
 pub use batch::PendingBatch;
+pub use clean::CleanOutcome;
+pub use clean::Cleanable;
+pub use clean::Cleaner;
+pub use clean::Pace;
+pub use clean::Rewritten;
 pub use damage::Damage;
 pub use damage::Fault;
 pub use error::LogError;

@@ -60,6 +60,8 @@ pub(super) struct OpenedBroker {
     pub(super) access: AccessFiles,
     pub(super) recovery: RecoverySummary,
     pub(super) took: Duration,
+    /// Never before anything in the log.
+    pub(super) clock: Clock,
 }
 
 impl Core for Broker {
@@ -77,23 +79,26 @@ impl Core for Broker {
 }
 
 /// Locks the data directory, opens and verifies every store in it, reads the files of access, makes the broker.
-pub(super) fn broker(config: &Config, clock: &Clock) -> Result<OpenedBroker, ServerError> {
+pub(super) fn broker(config: &Config, clock: Clock) -> Result<OpenedBroker, ServerError> {
     let seed = u64::from_le_bytes(random()?);
     HASH_SEED.call_once(|| set_hash_seed(seed));
     let started = clock.now();
     let path = &config.data.dir;
     let disk =
         Arc::new(OsDisk::create(path).map_err(|error| unusable(path, not_a_file(path, error)))?);
-    let opened = store(config, &(Arc::clone(&disk) as Arc<dyn Disk>), clock)?;
+    let opened = store(config, &(Arc::clone(&disk) as Arc<dyn Disk>), &clock)?;
     let access = AccessFiles::new(config.access.clone(), secret(path, disk.as_ref())?);
-    let Opened { store, writer, reader, checkpointer, recovery } = opened;
+    let Opened { store, writer, reader, checkpointer, cleaner, recovery, now } = opened;
+    let took = clock.now().since(started);
+    let clock = clock.not_before(now);
     let durability = options::durability(config).commit();
     let options = options::broker(config);
     let mut broker = Broker::new(options, store, access.open()?, random()?, clock.now());
-    let tools = Tools { writer, durability, reader, checkpointer, verifiers: verifiers() };
-    let took = clock.now().since(started);
+    let clean_rate = config.data.clean_rate;
+    let verifiers = verifiers();
+    let tools = Tools { writer, durability, reader, checkpointer, cleaner, clean_rate, verifiers };
     broker.set_recovery(&recovery, took);
-    Ok(OpenedBroker { broker, tools, access, recovery, took })
+    Ok(OpenedBroker { broker, tools, access, recovery, took, clock })
 }
 
 /// Opens the store. A process that was killed an instant ago may hold the directory a little longer: it is waited for.

@@ -7,8 +7,12 @@ use super::listener::ListenerAddress;
 use crate::config::Config;
 use crate::config::Durability;
 use crate::store::CheckpointUse;
+use crate::store::ClockFound;
 use crate::store::OpenProgress;
 use crate::store::RecoverySummary;
+
+/// A clock that is behind by less was only put right.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// What a server found, opened and promises. Its display is a few lines for the terminal, without a newline at the end.
 #[derive(Clone, Debug)]
@@ -74,6 +78,13 @@ fn damage(recovery: &RecoverySummary) -> Vec<String> {
             found.push(format!("the state is rebuilt from the whole log: {reason}"));
         }
         CheckpointUse::Rebuilt(_) | CheckpointUse::Used { .. } => {}
+    }
+    match recovery.clock {
+        ClockFound::Behind { by } if by >= CLOCK_TOLERANCE => {
+            found.push(recovery.clock.to_string());
+        }
+        ClockFound::Ahead { .. } => found.push(recovery.clock.to_string()),
+        ClockFound::Agrees | ClockFound::Behind { .. } => {}
     }
     if let Some(error) = &recovery.checkpoint_error {
         found.push(format!("no checkpoint: {error}"));

@@ -39,6 +39,7 @@ impl CheckpointUse {
             Self::Rebuilt(RebuildReason::OtherSchema { .. }) => "other-schema",
             Self::Rebuilt(RebuildReason::AheadOfLog { .. }) => "ahead-of-log",
             Self::Rebuilt(RebuildReason::BehindLog { .. }) => "behind-log",
+            Self::Rebuilt(RebuildReason::BehindCleaner { .. }) => "behind-cleaner",
             Self::Rebuilt(RebuildReason::OtherLog) => "other-log",
             Self::Rebuilt(RebuildReason::Unreadable { .. }) => "unreadable",
             Self::Rebuilt(RebuildReason::Failed { .. }) => "failed",
@@ -63,6 +64,10 @@ impl fmt::Display for RebuildReason {
             Self::BehindLog { checkpoint, start_offset } => write!(
                 f,
                 "the checkpoint reaches up to offset {checkpoint}, the log begins with {start_offset}"
+            ),
+            Self::BehindCleaner { checkpoint, cleaned_to } => write!(
+                f,
+                "the checkpoint reaches up to offset {checkpoint}, the log is cleaned up to {cleaned_to}"
             ),
             Self::OtherLog => f.write_str("the checkpoint does not belong to this log"),
             Self::Unreadable { rows } => write!(f, "{rows} rows of the checkpoint can't be read"),

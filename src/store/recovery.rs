@@ -14,6 +14,8 @@ use crate::commitlog::StoredRecord;
 use crate::commitlog::Writer;
 use crate::commitlog::disk::Disk;
 use crate::store::Checkpointer;
+use crate::store::Cleaner;
+use crate::store::ClockFound;
 use crate::store::Durability;
 use crate::store::Kind;
 use crate::store::MessageView;
@@ -28,6 +30,7 @@ use crate::store::checkpoint::Checkpoints;
 use crate::store::checkpoint::Meta;
 use crate::store::checkpoint::SCHEMA;
 use crate::store::checkpoint::mark;
+use crate::store::clean::Cleaning;
 use crate::store::found;
 use crate::store::message;
 use crate::store::state::Changes;
@@ -50,8 +53,12 @@ pub struct Opened {
     pub reader: Reader,
     /// Writes checkpoints.
     pub checkpointer: Checkpointer,
+    /// Takes dead records out of the log.
+    pub cleaner: Cleaner,
     /// What was found.
     pub recovery: RecoverySummary,
+    /// What time it is from here on: never before anything in the log.
+    pub now: Timestamp,
 }
 
 /// How far opening has come.
@@ -115,6 +122,13 @@ pub enum RebuildReason {
         /// The start of the log.
         start_offset: Offset,
     },
+    /// The cleaner has taken out records that it would have to be brought up to date with.
+    BehindCleaner {
+        /// The checkpoint's offset.
+        checkpoint: Offset,
+        /// Below this offset records were taken out.
+        cleaned_to: Offset,
+    },
     /// It belongs to another log.
     OtherLog,
     /// Some of its rows could not be read.
@@ -146,6 +160,8 @@ pub struct RecoverySummary {
     pub records_replayed: u64,
     /// How many of them this version can't read; they are left out of the state.
     pub records_unreadable: u64,
+    /// How the wall clock and the log agree.
+    pub clock: ClockFound,
     /// Sessions there are.
     pub sessions: usize,
     /// Subscriptions there are.
@@ -157,7 +173,7 @@ pub struct RecoverySummary {
 }
 
 impl Store {
-    /// Opens the store, or makes a new one.
+    /// Opens the store, or makes a new one. `now` is the wall's time.
     ///
     /// A checkpoint that is missing, damaged, of another log or ahead of the log costs a read of the whole log, and the
     /// summary says so. So does damage in the log: the state is made of what is there.
@@ -188,6 +204,7 @@ impl Store {
             damage: fold.damage,
             moved_aside: fold.moved_aside,
             checkpoint_error: None,
+            clock: ClockFound::Agrees,
             records_replayed: fold.replayed,
             records_unreadable: fold.unreadable,
             sessions: store.state.sessions().filter(|(_, state)| state.session.is_some()).count(),
@@ -198,8 +215,11 @@ impl Store {
             checkpoint,
         };
         store.save_recovered(&mut checkpointer, &mut recovery);
+        let (now, clock) = store.take_clock(now);
+        recovery.clock = clock;
         store.begin(now);
-        Ok(Opened { store, writer, reader, checkpointer, recovery })
+        let cleaner = Cleaner::new(writer.cleaner());
+        Ok(Opened { store, writer, reader, checkpointer, cleaner, recovery, now })
     }
 
     fn recovered(
@@ -220,7 +240,9 @@ impl Store {
             changes,
             checkpoints,
             carrying: None,
+            cleaning: Cleaning::default(),
             retained_lost: 0,
+            frozen: false,
             key: Vec::new(),
             value: Vec::new(),
         }
@@ -368,7 +390,8 @@ impl Fold {
             | Kind::Assigned
             | Kind::Will
             | Kind::Group
-            | Kind::Retained) => {
+            | Kind::Retained
+            | Kind::Clock) => {
                 let row = Row::decode(kind, record.key(), record.value())?;
                 self.state.put(row, record.offset, true, &mut self.changes);
             }
@@ -396,6 +419,10 @@ fn distrust(
             checkpoint,
             start_offset: report.start_offset,
         }));
+    }
+    let cleaned_to = report.cleaned_to;
+    if checkpoint < cleaned_to {
+        return Ok(Some(RebuildReason::BehindCleaner { checkpoint, cleaned_to }));
     }
     Ok(differs(meta, log, reader)?.then_some(RebuildReason::OtherLog))
 }

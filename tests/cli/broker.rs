@@ -5,11 +5,13 @@ use std::io::BufReader;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::program::Ended;
 use crate::program::Program;
 use crate::program::run;
+use crate::program::signal;
 use crate::program::terminate;
 
 /// A `sub` that waits for more than comes ends after so many seconds, and fails its test.
@@ -320,4 +322,85 @@ fn a_signal_ends_it_in_good_order() {
 fn the_containers_health_check_holds() {
     let broker = Broker::start(&[]);
     broker.run("sub", &["-t", "$SYS/broker/uptime", "-E"]).expect_success("");
+}
+
+/// Who came, and why they went; nothing secret, and nobody can forge a line.
+#[test]
+fn clients_that_come_and_go_leave_a_line_each() {
+    let directory = tempfile::tempdir().unwrap();
+    let passwords = directory.path().join("passwords");
+    std::fs::write(&passwords, "").unwrap();
+    let file = format!("access.passwords={}", passwords.display());
+    let level = "trace.level=info,tidelog::clients=debug";
+    let mut broker = Broker::start(&["--set", level, "--set", &file]);
+    let words = ["-i", "pump\nforged", "-u", "me", "-P", "secret", "-V", "5", "-k", "30"];
+    let ended = broker.run("pub", &[&words[..], &["-q", "1", "-t", "a", "-m", "payload"]].concat());
+    assert_ne!(ended.code, Some(0), "there is no such user");
+    broker.run("pub", &["-i", "pump\nforged", "-V", "311", "-k", "30", "-q", "1", "-t", "a", "-n"]);
+    terminate(&mut broker.program);
+    let traces = broker.program.end().stderr;
+    let line = |what: &str| {
+        let mut lines = traces.lines().filter(|line| line.contains(what));
+        let line = lines.next().unwrap_or_else(|| panic!("no '{what}' in: {traces}"));
+        assert_eq!(lines.next(), None, "{traces}");
+        line
+    };
+    let refused = line("connect refused");
+    for part in
+        [r#"client="pump\nforged""#, r#"user="me""#, "listener=127.0.0.1:0", "peer=127.0.0.1:"]
+    {
+        assert!(refused.contains(part), "no {part} in: {refused}");
+    }
+    let connected = line(" connected ");
+    for part in [
+        r#"client="pump\nforged""#,
+        "version=3.1.1",
+        "keep_alive=30",
+        "clean_start=true",
+        "session_present=false",
+    ] {
+        assert!(connected.contains(part), "no {part} in: {connected}");
+    }
+    assert!(line(" disconnected ").contains("why=it disconnected"), "{traces}");
+    assert!(!traces.contains("secret") && !traces.contains("payload"), "{traces}");
+}
+
+/// One that came before it listened used to end it at once, or to be lost.
+#[test]
+fn signals_count_from_the_start_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = data(&directory);
+    let words = ["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let mut program = Program::start(&[&words[..], &["--set", SMALL_SEGMENTS]].concat());
+    while !data.exists() {
+        assert_eq!(program.child().try_wait().unwrap(), None);
+        std::thread::yield_now();
+    }
+    signal(&mut program, Signal::HUP);
+    signal(&mut program, Signal::TERM);
+    let ended = program.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("listening:") && ended.stderr.contains("ending"), "{ended:?}");
+}
+
+#[test]
+fn too_few_open_files_are_said_once_and_only_if_they_are_too_few() {
+    for (connections, warnings) in [("272", 0), ("273", 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let data = data(&directory);
+        let connections = format!("limits.connections={connections}");
+        let words = ["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+        let words = [&words[..], &["--set", SMALL_SEGMENTS, "--set", &connections]].concat();
+        let mut program = Program::start_with_files(400, &words);
+        while !data.join("secret").exists() {
+            assert_eq!(program.child().try_wait().unwrap(), None);
+            std::thread::yield_now();
+        }
+        terminate(&mut program);
+        let ended = program.end();
+        let said = "WARNING: the system allows 400 open files (ulimit -n): 272 connections fit";
+        assert_eq!(ended.stdout.matches(said).count(), warnings, "{ended:?}");
+        assert!(!ended.stderr.contains("open files"), "{ended:?}");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
 }

@@ -9,4 +9,5 @@ mod cold;
 mod damage;
 mod faults;
 mod model;
+mod reserve;
 mod world;

@@ -13,15 +13,15 @@
 )]
 #![expect(clippy::print_stdout, reason = "histories are printed")]
 
-mod actions;
-mod chance;
+#[path = "../checker/mod.rs"]
+#[expect(dead_code, reason = "the tests of the real process use more of it")]
 mod checker;
-mod client;
 mod engine;
+#[path = "../model/mod.rs"]
+mod model;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod network;
-mod persona;
 mod plan;
 mod storm;
 mod trace;
@@ -30,6 +30,9 @@ mod world;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
+use model::chance;
+use model::client;
+use model::persona;
 use world::Outcome;
 use world::World;
 

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use tidelog::broker::ConnectionId;
 use tidelog::broker::Event;
 use tidelog::broker::Output;
+use tidelog::broker::StorageState;
 use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::mqtt::Decoder;
 use tidelog::mqtt::Packet;
@@ -25,6 +26,7 @@ use tidelog::time::Timestamp;
 use crate::chance::Chance;
 use crate::checker::Checker;
 use crate::checker::Fact;
+use crate::checker::Slack;
 use crate::client::Client;
 use crate::client::Effects;
 use crate::client::Phase;
@@ -51,6 +53,9 @@ const AUDITING: u64 = 10 * SECOND;
 
 /// Bytes of answers that may be on their way to a client beyond the deliveries that are limited, and the largest delivery.
 const ANSWERS_MAX: usize = 8 << 10;
+
+/// Bytes that may wait for the disk beyond the limit: a message, and what is brought to its end.
+const PENDING_SLACK: usize = 32 << 10;
 
 /// A thing that happens at its time. Those of the broker carry the life of the process they belong to.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +126,14 @@ pub(crate) struct World {
     pub(super) violations: Vec<String>,
     finished: bool,
     full: bool,
+    /// The last of the broker's lives in which its disk failed.
+    read_only_life: u32,
+    /// The broker was asked to stop.
+    pub(super) stops: bool,
+    /// How far the wall clock is off, in microseconds.
+    pub(super) skew: i64,
+    /// When the broker died, by the world's time and by its own.
+    pub(super) died_at: Option<(u64, Timestamp)>,
 }
 
 /// How a run ended.
@@ -136,7 +149,8 @@ impl World {
     pub(crate) fn new(seed: u64, prints: bool) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
-        let mut checker = Checker::default();
+        let settling = 5 * SECOND + 3 * plan.commit;
+        let mut checker = Checker::new(Slack { settling, ..Slack::default() });
         if plan.retains {
             checker.allow_forgetting();
         }
@@ -167,6 +181,10 @@ impl World {
             violations: Vec::new(),
             finished: false,
             full: false,
+            read_only_life: u32::MAX,
+            stops: false,
+            skew: 0,
+            died_at: None,
         }
     }
 
@@ -181,7 +199,7 @@ impl World {
             let delay = self.chance.delay(0, 2 * self.plan.crash);
             self.after(delay, Happening::Crash);
         }
-        if self.plan.disk_fault > 0 || self.plan.fills {
+        if self.plan.disk_fault > 0 || self.plan.fills || self.plan.read_faults {
             let delay = self.chance.below(5 * SECOND);
             self.after(delay, Happening::Fault);
         }
@@ -259,6 +277,17 @@ impl World {
             self.tick_at = None;
             self.event(Event::Tick);
             self.check_keep_alive();
+            self.check_bounds();
+        }
+    }
+
+    /// However slow the disk is, what waits for it is bounded.
+    fn check_bounds(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        let (pending, limit) =
+            (engine.pending_bytes(), self.plan.settings.broker.pending_bytes_max);
+        if pending > limit + PENDING_SLACK {
+            self.violations.push(format!("{pending} bytes wait for the disk, over {limit}"));
         }
     }
 
@@ -267,7 +296,7 @@ impl World {
         let now = self.now;
         let overdue = self.links.iter().find(|(_, link)| {
             let keep_alive = u64::from(self.clients[link.client].persona.keep_alive) * SECOND;
-            let lives = !link.over && !link.server_closed && !link.paused && link.heard_at > 0;
+            let lives = !link.over && !link.server_closed && !link.paused && link.opened;
             lives && keep_alive > 0 && now > link.heard_at + keep_alive * 3 / 2 + 2 * SECOND
         });
         if let Some((number, link)) = overdue {
@@ -299,7 +328,9 @@ impl World {
                 | Output::Fetch { .. }
                 | Output::Verify { .. }
                 | Output::Checkpoint(_)
-                | Output::Truncate(_),
+                | Output::Truncate(_)
+                | Output::Replenish
+                | Output::Clean(_),
             ) => {}
         }
     }
@@ -332,6 +363,26 @@ impl World {
             engine.maintain();
         }
         self.event(event);
+        self.check_bounds();
+        if committed {
+            self.see_read_only();
+        }
+    }
+
+    /// A broker that stays up after its disk has failed is started again some time later.
+    fn see_read_only(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        if engine.storage_state() == StorageState::ReadOnly && self.read_only_life != self.life {
+            let told = ("$SYS/broker/store/state".to_owned(), "read-only".to_owned());
+            if !engine.sys_values().contains(&told) {
+                self.violations.push("the disk has failed, and $SYS does not say so".to_owned());
+            }
+            self.read_only_life = self.life;
+            self.note_full();
+            let within = if self.calm { SECOND } else { 5 * SECOND };
+            let delay = self.chance.delay(MILLI, within);
+            self.after(delay, Happening::Crash);
+        }
     }
 
     fn write(&mut self, number: u64, bytes: &bytes::Bytes) {
@@ -362,13 +413,14 @@ impl World {
                 Packet::Puback(ack) | Packet::Pubrec(ack) if !ack.reason_code.is_error() => {
                     self.promise(number, ack.packet_id);
                 }
+                Packet::Connack(_) => self.connack_said(number),
+                Packet::Pingresp => self.pong(number),
                 Packet::Disconnect(disconnect)
                     if disconnect.reason_code == ReasonCode::KeepAliveTimeout =>
                 {
                     self.check_not_early(number);
                 }
                 Packet::Connect(_)
-                | Packet::Connack(_)
                 | Packet::Publish(_)
                 | Packet::Puback(_)
                 | Packet::Pubrec(_)
@@ -379,10 +431,36 @@ impl World {
                 | Packet::Unsubscribe(_)
                 | Packet::Unsuback(_)
                 | Packet::Pingreq
-                | Packet::Pingresp
                 | Packet::Disconnect(_)
                 | Packet::Auth(_) => {}
             }
+        }
+    }
+
+    /// A client that waits for CONNACK may be silent until then.
+    fn connack_said(&mut self, number: u64) {
+        if let Some(link) = self.links.get_mut(&number) {
+            link.opened = true;
+            link.heard_at = self.now;
+        }
+    }
+
+    fn pong(&mut self, number: u64) {
+        if let Some(link) = self.links.get_mut(&number) {
+            link.pings_unanswered = link.pings_unanswered.saturating_sub(1);
+        }
+    }
+
+    /// PINGREQ is answered at once, whatever the disk does, and is not held back with what adds to what waits for it.
+    fn check_pings(&mut self, number: u64) {
+        let Some(link) = self.links.get(&number) else { return };
+        if !link.opened || link.server_closed || link.over {
+            return;
+        }
+        let room = link.undrained < self.plan.settings.broker.output_bytes_max;
+        let held = link.input.starts_with(&PINGREQ);
+        if link.pings_unanswered > 0 || held && room && !self.stops {
+            self.violations.push(format!("connection {number} waits for PINGRESP"));
         }
     }
 
@@ -413,6 +491,7 @@ impl World {
         if let Some(link) = self.links.get_mut(&number) {
             link.paused = paused;
             if !paused {
+                link.heard_at = self.now;
                 self.schedule_up(number);
             }
         }
@@ -451,6 +530,7 @@ impl World {
         }
         let moved = link.move_up(&mut self.chance);
         let mut input = std::mem::take(&mut link.input);
+        let before = input.clone();
         if moved {
             link.heard_at = self.now;
         }
@@ -460,12 +540,14 @@ impl World {
             let Some(engine) = &mut self.engine else { return };
             let outputs = engine.handle(now, Event::Received { connection, input: &mut input });
             if let Some(link) = self.links.get_mut(&number) {
+                link.pings_unanswered += pings(&before[..before.len() - input.len()]);
                 link.input = input;
             }
             for output in outputs {
                 self.output(output);
             }
             self.set_tick();
+            self.check_pings(number);
         }
         self.after_move_up(number);
     }
@@ -653,6 +735,7 @@ impl World {
         self.plan.work = MILLI;
         self.disk.set_capacity(None);
         self.disk.heal();
+        self.see_read_only();
         self.trace.line(self.now, format_args!("calm"));
         self.after(SETTLING, Happening::Audit);
     }
@@ -681,6 +764,7 @@ impl World {
             }
         }
         if self.violations.is_empty() {
+            self.checker.pass_time(self.now);
             self.checker.finish();
         }
     }
@@ -690,9 +774,40 @@ impl World {
         self.full = true;
     }
 
+    pub(super) fn has_been_full(&self) -> bool {
+        self.full
+    }
+
     pub(super) fn forget_life(&mut self) {
         self.life += 1;
+        self.stops = false;
         self.tick_at = None;
         self.work.clear();
     }
+}
+
+/// The bytes of PINGREQ.
+const PINGREQ: [u8; 2] = [0xc0, 0];
+
+/// How many of these packets are PINGREQ.
+fn pings(bytes: &[u8]) -> u32 {
+    let mut count = 0;
+    let mut rest = bytes;
+    while let Some(length) = packet_length(rest) {
+        count += u32::from(rest.starts_with(&PINGREQ));
+        rest = &rest[length.min(rest.len())..];
+    }
+    count
+}
+
+/// The length of the packet that these bytes begin with.
+fn packet_length(bytes: &[u8]) -> Option<usize> {
+    let mut length = 0;
+    for (place, byte) in bytes.iter().skip(1).take(4).enumerate() {
+        length |= usize::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some(length + place + 2);
+        }
+    }
+    None
 }

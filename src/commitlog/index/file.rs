@@ -44,6 +44,8 @@ pub(in crate::commitlog) struct Summary {
     pub(in crate::commitlog) damaged: u32,
     body_bytes: u64,
     body_checksum: u32,
+    /// How often the segment had been cleaned.
+    pub(in crate::commitlog) generation: u32,
 }
 
 impl Summary {
@@ -66,6 +68,7 @@ impl Summary {
             damaged: fields.int(72),
             body_checksum: fields.int(76),
             body_bytes: fields.long(80),
+            generation: fields.int(88),
         })
     }
 
@@ -87,6 +90,7 @@ impl Summary {
         fields.extend_from_slice(&self.damaged.to_le_bytes());
         fields.extend_from_slice(&self.body_checksum.to_le_bytes());
         fields.extend_from_slice(&self.body_bytes.to_le_bytes());
+        fields.extend_from_slice(&self.generation.to_le_bytes());
         fields.resize(HEADER_BYTES - 12, 0);
         let mut header = [0; HEADER_BYTES];
         let whole = MAGIC.into_iter().chain(crc32c::crc32c(&fields).to_le_bytes()).chain(fields);
@@ -100,10 +104,10 @@ impl Summary {
     }
 }
 
-/// The bytes of an index file.
+/// The bytes of the index file of a segment that was cleaned `generation` times.
 pub(in crate::commitlog) fn encode(
     log_id: u64,
-    base_offset: Offset,
+    (base_offset, generation): (Offset, u32),
     next_offset: Offset,
     segment_bytes: u64,
     index: &MemoryIndex,
@@ -130,6 +134,7 @@ pub(in crate::commitlog) fn encode(
         damaged: u32::try_from(damage.len()).unwrap_or(u32::MAX),
         body_bytes: body.len() as u64,
         body_checksum: crc32c::crc32c(&body),
+        generation,
     };
     let mut whole = summary.encode().to_vec();
     whole.append(&mut body);
