@@ -112,7 +112,8 @@ impl<'a> Segment<'a> {
         let (memory, scan) = directory::scan_index(self.file.as_ref(), self.log_id, self.base)?;
         let damage = directory::damage_of(&self.name, &scan, self.next_base);
         if !damage.is_empty() {
-            let index = directory::load_index(self.disk, self.log_id, self.base)?;
+            let generation = self.header()?.generation;
+            let index = directory::load_index(self.disk, self.log_id, self.base, generation)?;
             report
                 .given_up
                 .extend(damage.into_iter().map(|damage| given_up(damage, index.as_ref())));
@@ -133,14 +134,23 @@ impl<'a> Segment<'a> {
         self.file.sync_data().map_err(|error| StorageError::sync(&self.name, scan.end, error))
     }
 
+    /// The header as it is, or as that of a segment that was never cleaned if it is broken.
+    fn header(&self) -> Result<SegmentHeader, StorageError> {
+        let bytes = directory::head(self.file.as_ref(), &self.name, segment::HEADER_BYTES)?;
+        let new = SegmentHeader::new(self.log_id, self.base);
+        let found = SegmentHeader::decode(&bytes);
+        let own = |found: &SegmentHeader| {
+            (found.version, found.log_id, found.base_offset)
+                == (new.version, new.log_id, new.base_offset)
+        };
+        Ok(found.filter(own).unwrap_or(new))
+    }
+
     /// Writes what is sound to a new file, which takes the place of the old one.
     fn write_anew(&self) -> Result<(), StorageError> {
         let failed = |error| StorageError::write(NEW_NAME, 0, error);
         let file = self.disk.open(NEW_NAME, Access::Create).map_err(failed)?;
-        let header = directory::head(self.file.as_ref(), &self.name, segment::HEADER_BYTES)?;
-        let expected = SegmentHeader::new(self.log_id, self.base);
-        let sound = SegmentHeader::decode(&header) == Some(expected);
-        let header = if sound { header } else { expected.encode().to_vec() };
+        let header = self.header()?.encode();
         file.write_at(&header, 0).map_err(failed)?;
         let mut copy = Copy {
             file: file.as_ref(),
@@ -183,7 +193,12 @@ impl<'a> Segment<'a> {
         let Some(file) = directory::open(self.disk, &self.name)? else { return Ok(()) };
         let built = directory::build_index(file.as_ref(), self.log_id, self.base)?;
         if before.is_none_or(|before| before != built.bytes) {
-            writer::write_index(self.disk, self.base, &built.bytes)?;
+            writer::write_index(
+                self.disk,
+                directory::INDEX_TEMPORARY_FILE,
+                self.base,
+                &built.bytes,
+            )?;
             report.indexes_rebuilt += 1;
         }
         Ok(())

@@ -147,7 +147,7 @@ impl Taking<'_> {
         let Some(file) = directory::open(self.target, name)? else { return Ok(false) };
         let built = directory::build_index(file.as_ref(), self.log_id, base)?;
         self.report.damage.extend(directory::damage_of(name, &built.scan, Some(next_base)));
-        writer::write_index(self.target, base, &built.bytes)?;
+        writer::write_index(self.target, directory::INDEX_TEMPORARY_FILE, base, &built.bytes)?;
         self.count(file.as_ref(), name, built.scan.next_offset)?;
         Ok(true)
     }

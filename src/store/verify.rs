@@ -95,6 +95,7 @@ fn is_fault(reason: &RebuildReason) -> bool {
         RebuildReason::Damaged { .. }
         | RebuildReason::AheadOfLog { .. }
         | RebuildReason::BehindLog { .. }
+        | RebuildReason::BehindCleaner { .. }
         | RebuildReason::OtherLog
         | RebuildReason::Unreadable { .. }
         | RebuildReason::Failed { .. } => true,

@@ -470,7 +470,11 @@ impl World {
         if client.link == number
             && let Some(message) = client.message_of(id)
         {
-            self.promised.insert(message);
+            // The cleaner takes out what has expired.
+            let cleans = !self.plan.settings.broker.clean_interval.is_zero();
+            if !(cleans && client.message_expires(id)) {
+                self.promised.insert(message);
+            }
             if !self.calm && self.chance.below(1_000) < self.plan.crash_at_ack {
                 self.after(0, Happening::Crash);
             }
