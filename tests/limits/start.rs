@@ -141,6 +141,6 @@ fn offline(sessions: u32) -> [u64; 2] {
     let first = start(filled(sessions, 0));
     let rebuilt = first.memory().resident;
     let resumed = start(first.kill()).memory().resident;
-    println!("{sessions}: {} {} KiB", rebuilt/1024, resumed/1024);
+    println!("{sessions}: {} {} KiB", rebuilt / 1024, resumed / 1024);
     [rebuilt, resumed]
 }
