@@ -23,6 +23,7 @@ use super::Failure;
 use super::arguments::ConnectArgs;
 use super::arguments::Setup;
 use super::arguments::client_failure;
+use super::arguments::number;
 use super::arguments::parse_qos;
 use super::arguments::parse_seconds;
 use super::client::Client;
@@ -68,14 +69,14 @@ pub(crate) struct PublishArgs {
     retain: bool,
     /// Publish the message so many times; not with -l.
     #[arg(long, value_name = "TIMES", conflicts_with = "stdin_line",
-          value_parser = clap::value_parser!(u64).range(1..))]
+          value_parser = number(1..=u64::MAX))]
     repeat: Option<u64>,
     /// Seconds between two of them.
     #[arg(long, value_name = "SECONDS", requires = "repeat", value_parser = parse_seconds)]
     repeat_delay: Option<Duration>,
     /// How many messages may wait for their acknowledgement, if the broker takes so many.
     #[arg(short = 'M', long, value_name = "COUNT", default_value_t = 20,
-          value_parser = clap::value_parser!(u16).range(1..=65_000))]
+          value_parser = number(1..=65_000_u16))]
     max_inflight: u16,
     /// Give up when nothing was acknowledged for so many seconds after the connection was lost.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]

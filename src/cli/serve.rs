@@ -70,9 +70,9 @@ fn directives(level: &str) -> String {
 /// What the user named and is wrong is a matter of configuration.
 fn failure(error: &ServerError) -> Failure {
     match error {
-        ServerError::Access(_) | ServerError::Unreadable { .. } | ServerError::Directory { .. } => {
-            Failure::usage(format!("configuration: {error}"))
-        }
+        ServerError::Access { .. }
+        | ServerError::Unreadable { .. }
+        | ServerError::Directory { .. } => Failure::usage(format!("configuration: {error}")),
         ServerError::System { .. }
         | ServerError::InUse { .. }
         | ServerError::Store(_)

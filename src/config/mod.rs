@@ -120,6 +120,7 @@ pub enum Durability {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Connections in all.
+    #[serde(deserialize_with = "values::count")]
     pub connections: u32,
     /// Connections from one address; `None` for no limit of its own.
     #[serde(deserialize_with = "values::count_limit")]
@@ -134,12 +135,15 @@ pub struct Limits {
     #[serde(deserialize_with = "values::size")]
     pub packet_size: u64,
     /// The Receive Maximum that clients are told; not 0.
+    #[serde(deserialize_with = "values::short_count")]
     pub receive_maximum: u16,
     /// What happens to a client that exceeds it.
     pub receive_maximum_enforcement: Enforcement,
     /// `QoS` 1 and 2 messages in flight to one client; not 0.
+    #[serde(deserialize_with = "values::short_count")]
     pub in_flight_max: u16,
     /// Topic aliases of one connection, each way.
+    #[serde(deserialize_with = "values::short_count")]
     pub topic_alias_maximum: u16,
     /// The longest Keep Alive, 1 s to 65,535 s; `None` leaves it to the client.
     #[serde(deserialize_with = "values::time_limit")]
@@ -148,14 +152,19 @@ pub struct Limits {
     #[serde(deserialize_with = "values::time_limit")]
     pub session_expiry_max: Option<Duration>,
     /// Sessions in all.
+    #[serde(deserialize_with = "values::count")]
     pub sessions: u32,
     /// Topics that may have a retained message.
+    #[serde(deserialize_with = "values::count")]
     pub retained_messages: u32,
     /// Subscriptions of one client.
+    #[serde(deserialize_with = "values::count")]
     pub subscriptions_per_client: u32,
     /// Levels of a topic name or filter.
+    #[serde(deserialize_with = "values::short_count")]
     pub topic_levels: u16,
     /// The longest client id in bytes, 23 to 65,535.
+    #[serde(deserialize_with = "values::short_count")]
     pub client_id_bytes: u16,
     /// Bytes received and not durable yet, in all.
     #[serde(deserialize_with = "values::size")]

@@ -42,19 +42,28 @@ pub enum ServerError {
         /// Why it was refused.
         source: io::Error,
     },
-    /// A file can't be read.
-    #[error("{path}: {source}")]
+    /// A file or directory can't be used.
+    #[error("{key}: {path}: {source}")]
     Unreadable {
-        /// The file.
+        /// The key that names it.
+        key: &'static str,
+        /// The file or directory.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
     /// The password file or the ACL file is wrong.
-    #[error(transparent)]
-    Access(#[from] AccessError),
+    #[error("{key}: {path}: {}", fault(source))]
+    Access {
+        /// The key that names the file.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and in which line.
+        source: AccessError,
+    },
     /// The data directory can't be used: it is a file, or may not be written.
-    #[error("data directory {path} (data.dir): {source}")]
+    #[error("data directory {path} (--data, data.dir): {source}")]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -89,4 +98,12 @@ pub enum ServerError {
     /// Not everything that shutting down takes was done in time.
     #[error("not everything was done in time; a restart recovers what was durable")]
     Late,
+}
+
+/// What is wrong in the file; which one it is was said.
+fn fault(error: &AccessError) -> &dyn fmt::Display {
+    match error {
+        AccessError::Passwords(error) => error,
+        AccessError::Acl(error) => error,
+    }
 }

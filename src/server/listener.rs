@@ -36,7 +36,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Error)]
 pub enum ListenError {
     /// The socket can't be bound.
-    #[error("{endpoint}: {source}")]
+    #[error("address: {endpoint}: {source}")]
     Bind {
         /// Where.
         endpoint: String,

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::event::Event;
+use crate::config;
 use crate::config::Config;
 use crate::config::Limits;
 use crate::store::RecoverySummary;
@@ -208,6 +209,14 @@ fn flow(limits: &Limits) -> Flow {
         drained_step: (output_bytes / 8).min(DRAINED_STEP_MAX),
         unwritten_max: output_bytes.saturating_add(packet_bytes).saturating_add(ANSWER_BYTES_MAX),
     }
+}
+
+/// Reads the files that these keys name, as a server does when it starts.
+///
+/// # Errors
+/// A file that can't be read, or what is wrong in it.
+pub fn check_access(access: &config::Access) -> Result<(), ServerError> {
+    AccessFiles::new(access.clone(), [0; 32]).sound_texts().map(drop)
 }
 
 /// Bytes that nobody can guess.

@@ -170,7 +170,7 @@ fn try_store(
 
 /// The secret of this data directory; made when there is none.
 fn secret(directory: &Path, disk: &dyn Disk) -> Result<[u8; 32], ServerError> {
-    let unusable = |source| ServerError::Unreadable { path: directory.join(SECRET), source };
+    let unusable = |error| unusable(&directory.join(SECRET), error);
     let mut secret = [0; 32];
     if let Ok(file) = disk.open(SECRET, DiskAccess::Read)
         && file.read_at(&mut secret, 0).map_err(unusable)? == secret.len()

@@ -292,6 +292,12 @@ fn a_broker_that_can_not_start_says_why() {
     let taken = format!("127.0.0.1:{}", broker.port_of("tcp"));
     let used = data(&broker.directory);
     let used = used.to_str().unwrap();
+    let file = format!("{other}/acl");
+    std::fs::write(&file, "allow all readwrite #\nallow nobody\n").unwrap();
+    let file_is_no_directory = &format!("data directory {file} (--data, data.dir): ");
+    let (acl, wrong_line) =
+        (&format!("access.acl={file}"), &format!("access.acl: {file}: line 2: "));
+    let file = &file;
     for (words, code, message) in [
         (&["--set", "limits.conections=5"][..], 2, "limits.connections"),
         (&["--config", "no/such/file"], 2, "no/such/file"),
@@ -299,8 +305,10 @@ fn a_broker_that_can_not_start_says_why() {
         (
             &["--data", other, "--listen", "0", "--set", "access.passwords=no/such/file"],
             2,
-            "no/such/file",
+            "access.passwords: no/such/file: ",
         ),
+        (&["--data", file, "--listen", "0"], 2, file_is_no_directory),
+        (&["--data", other, "--listen", "0", "--set", acl], 2, wrong_line),
         (&["serve", "--data", other, "--listen", &taken], 1, "in use"),
         (&["serve", "--data", used, "--listen", "127.0.0.1:0"], 1, used),
     ] {

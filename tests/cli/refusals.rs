@@ -80,7 +80,10 @@ fn a_directory_that_may_not_be_written_is_refused() {
         std::fs::set_permissions(parent.path(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o555)).unwrap();
         let ended = serve_unprivileged(&folder);
-        ended.expect_failure(2, &format!("data directory {} (data.dir): ", folder.display()));
+        ended.expect_failure(
+            2,
+            &format!("data directory {} (--data, data.dir): ", folder.display()),
+        );
         ended.expect_failure(2, "Permission denied");
         assert_eq!(contents(&folder), before);
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
@@ -131,7 +134,7 @@ fn a_file_is_no_data_directory() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
     let ended = run(&["serve", "--data", path, "--listen", ANY_PORT]);
-    ended.expect_failure(2, &format!("data directory {path} (data.dir): not a directory"));
+    ended.expect_failure(2, &format!("data directory {path} (--data, data.dir): not a directory"));
     run(&["log", "verify", "--data", path]).expect_failure(1, path);
 }
 

@@ -14,7 +14,6 @@
 #![expect(clippy::print_stdout, reason = "histories are printed")]
 
 #[path = "../checker/mod.rs"]
-#[expect(dead_code, reason = "the tests of the real process use more of it")]
 mod checker;
 mod engine;
 #[path = "../model/mod.rs"]

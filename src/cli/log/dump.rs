@@ -11,6 +11,7 @@ use super::directory;
 use super::directory::DirectoryArgs;
 use super::failure;
 use crate::cli::Failure;
+use crate::cli::arguments::number;
 use crate::cli::moment::Moment;
 use crate::cli::terminal;
 use crate::commitlog;
@@ -28,10 +29,10 @@ pub(crate) struct DumpArgs {
     #[command(flatten)]
     directory: DirectoryArgs,
     /// Begin with this offset.
-    #[arg(long, value_name = "OFFSET")]
+    #[arg(long, value_name = "OFFSET", value_parser = number(0..=u64::MAX))]
     from: Option<u64>,
     /// End before this offset.
-    #[arg(long, value_name = "OFFSET")]
+    #[arg(long, value_name = "OFFSET", value_parser = number(0..=u64::MAX))]
     to: Option<u64>,
     /// Only records of this moment or later: 2026-01-31T12:00:00Z, ago-15m or t-MILLISECONDS since 1970.
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
@@ -40,7 +41,7 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     until: Option<Timestamp>,
     /// End after so many records.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = number(0..=u64::MAX))]
     limit: Option<u64>,
     /// Only records of this kind, as in message or session.
     #[arg(long, value_name = "KIND", value_parser = parse_kind)]
