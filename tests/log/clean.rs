@@ -107,7 +107,7 @@ fn a_segment_may_be_cleaned_again_and_until_nothing_is_left() {
 
 #[test]
 fn little_that_is_dead_is_left_alone() {
-    let mut world = world();
+    let world = world();
     let before = world.disk.file(FIRST).unwrap();
     let mut pace = |_: usize| ControlFlow::Continue(());
     let mut keep = |record: &StoredRecord| record.offset > Offset::ZERO;
