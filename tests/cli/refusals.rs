@@ -80,7 +80,10 @@ fn a_directory_that_may_not_be_written_is_refused() {
         std::fs::set_permissions(parent.path(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o555)).unwrap();
         let ended = serve_unprivileged(&folder);
-        ended.expect_failure(2, &format!("data directory {} (--data, data.dir): ", folder.display()));
+        ended.expect_failure(
+            2,
+            &format!("data directory {} (--data, data.dir): ", folder.display()),
+        );
         ended.expect_failure(2, "Permission denied");
         assert_eq!(contents(&folder), before);
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
