@@ -144,9 +144,13 @@ impl Broker {
         match result {
             Ok(committed) => {
                 self.count_commit(&batch, started);
-                self.commit.waiting_for_space = false;
+                let waited = std::mem::take(&mut self.commit.waiting_for_space);
                 if committed.is_short() {
                     self.disk_is_full();
+                    if waited {
+                        // There is space again, perhaps enough.
+                        self.outputs.push_back(Output::Replenish);
+                    }
                 } else {
                     self.disk_has_space();
                 }

@@ -37,6 +37,9 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 /// How often the wait is doubled at most.
 const READ_AGAIN_DOUBLED_MAX: u32 = 6;
 
+/// What clients are told when the disk has failed.
+const FAILED: &str = "the disk has failed";
+
 /// What the disk still takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageState {
@@ -155,16 +158,16 @@ impl Broker {
         connection.gate_queued = false;
         if connection.outbox.is_opening() {
             connection.outbox.end();
-            let connack = Connack::new(ReasonCode::ServerUnavailable);
-            self.send(slot, &Packet::Connack(Box::new(connack)));
+            let (reason, text) = (ReasonCode::ServerUnavailable, Some(FAILED));
+            self.send(slot, &Packet::Connack(Box::new(Connack::new(reason))));
             if let Some(client) = self.client_at(slot) {
-                self.detach(client, Ending::Ended(ReasonCode::ServerUnavailable, None));
+                self.detach(client, Ending::Ended(reason, text));
             }
             self.close(slot);
         } else if connection.outbox.is_gated() {
             connection.outbox.end();
             let reason = ReasonCode::ImplementationSpecificError;
-            self.disconnect(slot, reason, Some("the disk has failed"));
+            self.disconnect(slot, reason, Some(FAILED));
         }
     }
 
@@ -177,7 +180,7 @@ impl Broker {
         let refused = match self.storage_state() {
             StorageState::Ok | StorageState::Full => return None,
             StorageState::Waiting => (ReasonCode::QuotaExceeded, "the disk is full"),
-            StorageState::ReadOnly => (ReasonCode::ServerUnavailable, "the disk has failed"),
+            StorageState::ReadOnly => (ReasonCode::ServerUnavailable, FAILED),
         };
         let kept = Limits::negotiate(connect, &self.options.session).session_expiry > 0;
         let session = self.store.state().session(client_id);

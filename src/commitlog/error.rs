@@ -119,6 +119,12 @@ pub enum LogError {
         /// The newest version that can be read.
         supported: u32,
     },
+    /// There is no log in the directory.
+    #[error("{directory} holds no log")]
+    NoLog {
+        /// The directory.
+        directory: Box<str>,
+    },
     /// The record has more bytes than the log takes.
     #[error("record of {bytes} bytes; the log takes {bytes_max}")]
     RecordTooLarge {

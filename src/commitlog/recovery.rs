@@ -120,7 +120,8 @@ impl Log {
     }
 }
 
-fn lock(disk: &dyn Disk) -> Result<DiskLock, LogError> {
+/// Takes the lock of a directory.
+pub(super) fn lock(disk: &dyn Disk) -> Result<DiskLock, LogError> {
     disk.lock(directory::LOCK_FILE).map_err(|error| {
         if error.kind() == io::ErrorKind::WouldBlock {
             return LogError::Locked { directory: disk.directory().into() };

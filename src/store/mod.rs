@@ -35,6 +35,7 @@ mod rows;
 mod sled_store;
 mod state;
 mod state_store;
+mod verify;
 
 use std::sync::Arc;
 
@@ -87,6 +88,9 @@ pub use state_store::KEY_BYTES_MAX;
 pub use state_store::StateOpened;
 pub use state_store::StateStore;
 pub use state_store::VALUE_BYTES_MAX;
+pub use verify::StateReport;
+pub use verify::is_readable;
+pub use verify::verify_state;
 
 use crate::commitlog::Committed;
 use crate::commitlog::KeyMatcher;

@@ -287,8 +287,8 @@ fn with_room(mut options: Options) -> Options {
 
 /// The state while it is being made.
 #[derive(Default)]
-struct Fold {
-    state: State,
+pub(super) struct Fold {
+    pub(super) state: State,
     changes: Changes,
     replayed: u64,
     unreadable: u64,
@@ -331,7 +331,7 @@ impl Fold {
         }
     }
 
-    fn load(&mut self, checkpointer: &mut Checkpointer) -> Result<(), RebuildReason> {
+    pub(super) fn load(&mut self, checkpointer: &mut Checkpointer) -> Result<(), RebuildReason> {
         let mut unreadable = 0;
         let outcome = checkpointer.load(&mut |row| {
             let put = row.and_then(|(key, value)| self.state.load(&key, value));
@@ -375,7 +375,7 @@ impl Fold {
     }
 
     /// Puts a record; `None` if this version can't read it.
-    fn put(&mut self, record: &StoredRecord) -> Option<()> {
+    pub(super) fn put(&mut self, record: &StoredRecord) -> Option<()> {
         match Kind::from_u8(record.kind)? {
             Kind::Origin => {}
             Kind::Message => {

@@ -321,6 +321,24 @@ fn wills_that_come_uncalled_too_early_or_not() {
     assert_says(history, "was due and never reached");
 }
 
+#[test]
+fn a_will_that_comes_long_before_its_connection_ends() {
+    for (seconds, is_wrong) in [(1, false), (20, true)] {
+        let mut history = History::begin();
+        history.checker =
+            Checker::new(Slack { timers: 10 * SECOND, arrival: 5 * SECOND, ..Slack::default() });
+        history.connect("subscriber", 2, false, false, None);
+        history.subscribe(2, 1, &asked("a/#", 2));
+        history.connect("mortal", 3, false, false, Some(will(0)));
+        history.deliver(2, &will(0).sent, 1, false);
+        history.now += seconds * SECOND;
+        history.tell(&Fact::Lost { connection: 3 });
+        let verdict = history.verdict();
+        assert_eq!(verdict.contains("while its connection lived"), is_wrong, "{verdict}");
+        assert_eq!(verdict.is_empty(), !is_wrong, "{verdict}");
+    }
+}
+
 /// Two members of a group.
 fn group() -> History {
     let mut history = History::begin();

@@ -57,9 +57,11 @@ enum Fate {
 /// All wills, in the order of their connections.
 #[derive(Default)]
 pub(super) struct Wills {
-    wills: BTreeMap<u64, Will>,
+    by_connection: BTreeMap<u64, Will>,
     /// Whether the broker is down.
     down: bool,
+    /// Wills that arrived, and when, before their client had said that its connection is over.
+    early: Vec<(u64, Micros)>,
     slack: Slack,
 }
 
@@ -69,7 +71,8 @@ impl Wills {
     }
 
     pub(super) fn connecting(&mut self, connecting: &Connecting, now: Micros) {
-        for will in self.wills.values_mut().filter(|will| will.client == connecting.client) {
+        for will in self.by_connection.values_mut().filter(|will| will.client == connecting.client)
+        {
             will.obscured |= matches!(will.again, Some((_, None)));
             will.again.get_or_insert((now, None));
             will.ended_first.get_or_insert(now);
@@ -96,11 +99,11 @@ impl Wills {
             again: None,
             obscured: false,
         };
-        self.wills.insert(connecting.connection, will);
+        self.by_connection.insert(connecting.connection, will);
     }
 
     pub(super) fn connected(&mut self, client: &str, connection: u64, resumed: bool, now: Micros) {
-        for will in self.wills.values_mut().filter(|will| will.client == client) {
+        for will in self.by_connection.values_mut().filter(|will| will.client == client) {
             if will.connection == connection {
                 will.armed = true;
             } else if let Some((_, answer @ None)) = &mut will.again {
@@ -110,19 +113,19 @@ impl Wills {
     }
 
     pub(super) fn disconnecting(&mut self, connection: u64, now: Micros) {
-        if let Some(will) = self.wills.get_mut(&connection) {
+        if let Some(will) = self.by_connection.get_mut(&connection) {
             will.disconnecting.get_or_insert(now);
         }
     }
 
     pub(super) fn lost(&mut self, connection: u64, now: Micros) {
-        if let Some(will) = self.wills.get_mut(&connection) {
+        if let Some(will) = self.by_connection.get_mut(&connection) {
             will.ended_first.get_or_insert(now);
         }
     }
 
     pub(super) fn server_closed(&mut self, connection: u64, read_all: bool, now: Micros) {
-        if let Some(will) = self.wills.get_mut(&connection) {
+        if let Some(will) = self.by_connection.get_mut(&connection) {
             will.ended_first.get_or_insert(now);
             will.ended_last.get_or_insert(now);
             will.disconnected |= read_all && will.disconnecting.is_some();
@@ -133,7 +136,7 @@ impl Wills {
     pub(super) fn crashed(&mut self, now: Micros) {
         self.down = true;
         let settling = self.slack.settling;
-        for will in self.wills.values_mut() {
+        for will in self.by_connection.values_mut() {
             let recent = will.ended_last.is_none_or(|at| at + settling > now);
             will.ended_first.get_or_insert(now);
             if recent {
@@ -147,14 +150,14 @@ impl Wills {
 
     pub(super) fn recovered(&mut self, now: Micros) {
         self.down = false;
-        for will in self.wills.values_mut() {
+        for will in self.by_connection.values_mut() {
             will.ended_last.get_or_insert(now);
         }
     }
 
     /// What ended before a jump of the clock may count as ended earlier, or later.
     pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros) {
-        for will in self.wills.values_mut() {
+        for will in self.by_connection.values_mut() {
             will.ended_first = will.ended_first.map(|at| at.saturating_sub(more));
             will.ended_last = will.ended_last.map(|at| at + less);
         }
@@ -162,10 +165,15 @@ impl Wills {
 
     /// A will has arrived somewhere, written by the broker at `at`.
     pub(super) fn arrived(&mut self, number: u64, at: Micros) -> Result<(), String> {
-        let Some(will) = self.wills.values().find(|will| will.number == number) else {
+        let Some(will) = self.by_connection.values().find(|will| will.number == number) else {
             return Ok(());
         };
         match will.ended_first {
+            // The broker may have ended the connection, and its client not have seen it yet.
+            None if self.slack.arrival > 0 => {
+                self.early.push((number, at));
+                Ok(())
+            }
             None => Err(format!(
                 "the will {number} of {} arrived while its connection lives",
                 will.client
@@ -189,7 +197,16 @@ impl Wills {
         messages: &Messages,
         found: &mut Vec<String>,
     ) {
-        for will in self.wills.values().filter(|will| will.fate(self.slack) == Fate::Never) {
+        for (number, at) in &self.early {
+            let seen = |will: &&Will| {
+                will.ended_first.is_some_and(|ended| ended < at + self.slack.arrival)
+            };
+            if !self.by_connection.values().filter(seen).any(|will| will.number == *number) {
+                found.push(format!("the will {number} arrived while its connection lived"));
+            }
+        }
+        for will in self.by_connection.values().filter(|will| will.fate(self.slack) == Fate::Never)
+        {
             let arrived = sessions.iter().any(|session| session.arrived(will.number));
             if let (true, Some(known)) = (arrived, messages.get(will.number)) {
                 found.push(format!("{} was published and should not have been", known.sent));
@@ -205,7 +222,7 @@ impl Wills {
         now: Micros,
         found: &mut Vec<String>,
     ) {
-        for will in self.wills.values() {
+        for will in self.by_connection.values() {
             let Some(known) = messages.get(will.number).filter(|known| known.sent.qos > 0) else {
                 continue;
             };

@@ -25,7 +25,7 @@ pub(crate) struct Broker {
     pub(crate) program: Program,
     pub(crate) directory: TempDir,
     /// What it said when it was up.
-    startup: String,
+    pub(crate) startup: String,
 }
 
 impl Broker {

@@ -12,6 +12,7 @@
 )]
 
 mod broker;
+mod log;
 mod peer;
 mod program;
 mod publish;

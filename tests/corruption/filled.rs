@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidelog::commitlog::disk::Disk;
+use tidelog::commitlog::disk::OsDisk;
 use tidelog::config::Anonymous;
 use tidelog::config::Config;
 use tidelog::config::Endpoint;
@@ -50,7 +52,7 @@ pub(crate) fn config(directory: &Path, checkpoint_interval: Duration) -> Config 
         anonymous: Anonymous::Loopback,
     };
     let mut config = Config { listeners: vec![listener], ..Config::default() };
-    config.data.dir = directory.to_owned();
+    directory.clone_into(&mut config.data.dir);
     config.data.segment_size = SEGMENT_BYTES;
     config.data.checkpoint_interval = checkpoint_interval;
     config
@@ -105,9 +107,29 @@ pub(crate) fn fill() -> Filled {
     publish(broker, 500..600);
     Client::connect(broker, &lasting("late")).0.subscribe(&[("plant/+/1", 1)]);
     publish(broker, 600..620);
+    begin_a_segment(broker, &now);
+    publish(broker, 620..640);
     drop(running);
     drop(members);
+    wait_for_the_end(&now);
     Filled { _root: root, now, earlier }
+}
+
+/// A broker that was dropped may be in the middle of a write: it holds the lock until it is done.
+fn wait_for_the_end(folder: &Path) {
+    let disk = OsDisk::open(folder).unwrap();
+    while disk.lock("lock").is_err() {
+        std::thread::yield_now();
+    }
+}
+
+/// Publishes until a segment has just begun.
+fn begin_a_segment(broker: SocketAddr, folder: &Path) {
+    let before = crate::truth::segments(folder).len();
+    let mut publisher = Client::connect(broker, &lasting("publisher")).0;
+    while crate::truth::segments(folder).len() == before {
+        publisher.publish(Publish::new("filling", "up").qos(1));
+    }
 }
 
 /// Sessions of every kind.

@@ -25,6 +25,11 @@ pub(crate) fn copy_to(source: &Path, target: &Path) {
     }
 }
 
+/// Whether a file's name ends with a dot and this.
+pub(crate) fn is_of(name: &str, kind: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, end)| end == kind)
+}
+
 /// The names of all files, with those of their folders in front, in order.
 pub(crate) fn files(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();

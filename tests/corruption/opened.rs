@@ -9,12 +9,14 @@ use tidelog::commitlog::EveryKey;
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::Read;
 use tidelog::commitlog::StoredRecord;
+use tidelog::commitlog::disk::Disk;
 use tidelog::commitlog::disk::OsDisk;
 use tidelog::commitlog::verify;
 use tidelog::store::CheckpointUse;
 use tidelog::store::Opened;
 use tidelog::store::Options;
 use tidelog::store::SledStateStore;
+use tidelog::store::StateStore;
 use tidelog::store::Store;
 use tidelog::time::Timestamp;
 
@@ -23,7 +25,11 @@ use crate::truth::Truth;
 /// Opens the store in a directory.
 pub(crate) fn open(folder: &Path) -> Opened {
     let disk = Arc::new(OsDisk::open(folder).unwrap());
-    let state = Box::new(SledStateStore::new(folder.join("state")));
+    open_on(disk, Box::new(SledStateStore::new(folder.join("state"))))
+}
+
+/// Opens the store on a disk.
+pub(crate) fn open_on(disk: Arc<dyn Disk>, state: Box<dyn StateStore>) -> Opened {
     let now = Timestamp::from_micros(4_000_000_000_000_000);
     let options = Options {
         log: tidelog::commitlog::Options {
@@ -42,9 +48,13 @@ pub(crate) fn verify_complains(folder: &Path) -> bool {
     verified.damaged > 0 || verified.unfinished_bytes > 0
 }
 
-/// Everything that is not lost is there as it was, and everything that is lost is named.
+/// Opens the store in a directory and checks it.
 pub(crate) fn check(folder: &Path, truth: &Truth, lost: &BTreeSet<u64>) {
-    let mut opened = open(folder);
+    check_opened(open(folder), truth, lost);
+}
+
+/// Everything that is not lost is there as it was, and everything that is lost is named.
+pub(crate) fn check_opened(mut opened: Opened, truth: &Truth, lost: &BTreeSet<u64>) {
     let mut named: Vec<Damage> = opened.recovery.places().into_iter().cloned().collect();
     let mut found = Vec::new();
     let start = opened.store.start_offset();

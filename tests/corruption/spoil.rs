@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::chance::Chance;
+use crate::folder::is_of;
 
 const SECTORS: [usize; 2] = [512, 4 << 10];
 
@@ -59,12 +60,12 @@ pub(crate) fn spoil(chance: &mut Chance, folder: &Path, earlier: &Path) -> Spoil
 /// A file, every kind of them as likely as any other.
 fn choose_file(chance: &mut Chance, folder: &Path) -> String {
     let mut all = crate::folder::files(folder);
-    all.retain(|name| name != "lock" && !name.ends_with(".tmp"));
+    all.retain(|name| name != "lock" && !is_of(name, "tmp"));
     let active = crate::truth::segments(folder).pop().unwrap();
     let kinds: [&dyn Fn(&str) -> bool; 6] = [
         &|name| name == active,
-        &|name| name.ends_with(".log") && name != active,
-        &|name| name.ends_with(".index"),
+        &|name| is_of(name, "log") && name != active,
+        &|name| is_of(name, "index"),
         &|name| name == "format",
         &|name| name == "secret",
         &|name| name.starts_with("state/"),

@@ -104,7 +104,7 @@ fn put(state: &mut State, record: &StoredRecord) {
 /// The names of the segments in a folder, the oldest first.
 pub(crate) fn segments(folder: &Path) -> Vec<String> {
     let mut names = crate::folder::files(folder);
-    names.retain(|name| name.ends_with(".log"));
+    names.retain(|name| crate::folder::is_of(name, "log"));
     names
 }
 

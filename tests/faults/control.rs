@@ -95,12 +95,6 @@ impl Control {
         self.set(KINDS, plot.kinds);
     }
 
-    /// Counts calls of these kinds from here, and harms none.
-    pub(crate) fn count(&self, kinds: u64) {
-        self.clear();
-        self.set(KINDS, kinds);
-    }
-
     /// Nothing goes wrong any more.
     pub(crate) fn clear(&self) {
         for number in [KINDS, COUNTDOWN, ACTION, ERROR, STICKY, SEEN, HIT] {
@@ -118,9 +112,9 @@ impl Control {
         self.set(FORGET, 1);
     }
 
-    /// How many calls counted.
-    pub(crate) fn seen(&self) -> u64 {
-        self.get(SEEN)
+    /// Whether a fault is plotted that has not come about.
+    pub(crate) fn awaits(&self) -> bool {
+        self.get(COUNTDOWN) > 0 && self.hit() == 0
     }
 
     /// How many calls were hit.

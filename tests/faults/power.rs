@@ -9,8 +9,10 @@
 //! kept by another name beside the directory.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::AddAssign;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -37,6 +39,15 @@ pub(crate) enum Survives {
     Blocks(usize),
 }
 
+/// When a change of names is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// With the next sync of its folder: what is promised.
+    WithFolder,
+    /// With the next sync of anything: what a file system with one journal, as ext4 is, makes of it.
+    WithAnything,
+}
+
 struct Entry {
     /// Its place in the journal, which is its place in time.
     place: u64,
@@ -53,13 +64,21 @@ pub(crate) struct Ground {
     pub(crate) directory: PathBuf,
     pub(crate) journal: PathBuf,
     pub(crate) kept: PathBuf,
+    pub(crate) names: Names,
 }
 
-/// What a cut took away.
+/// What cuts took away: files that are not as they were, and changes of names.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lost {
     pub(crate) files: usize,
     pub(crate) names: usize,
+}
+
+impl AddAssign for Lost {
+    fn add_assign(&mut self, other: Self) {
+        self.files += other.files;
+        self.names += other.names;
+    }
 }
 
 impl Ground {
@@ -87,7 +106,12 @@ impl Ground {
             let place = synced.entry(entry.inode).or_insert(0);
             *place = entry.a.max(*place);
         }
+        let any = synced.values().copied().max().unwrap_or(0);
         let lost = |inode: u64, place| synced.get(&inode).is_none_or(|synced| *synced <= place);
+        let name_lost = |folder: u64, place| match self.names {
+            Names::WithFolder => lost(folder, place),
+            Names::WithAnything => any <= place,
+        };
         let mut changes: BTreeMap<u64, Vec<&Entry>> = BTreeMap::new();
         let mut names: BTreeMap<u64, Vec<&Entry>> = BTreeMap::new();
         for entry in &entries {
@@ -95,10 +119,10 @@ impl Ground {
                 WROTE | SIZED | BORN if lost(entry.inode, entry.place) => {
                     changes.entry(entry.inode).or_default().push(entry);
                 }
-                MADE | REMOVED if lost(entry.inode, entry.place) => {
+                MADE | REMOVED if name_lost(entry.inode, entry.place) => {
                     names.entry(entry.inode).or_default().push(entry);
                 }
-                RENAMED if lost(entry.a, entry.place) => {
+                RENAMED if name_lost(entry.a, entry.place) => {
                     names.entry(entry.a).or_default().push(entry);
                 }
                 _ => {}
@@ -191,12 +215,14 @@ impl Ground {
         }
     }
 
-    /// How often each kind of entry is in the journal: changes of bytes, syncs, changes of names.
-    pub(crate) fn tally(&self) -> (usize, usize, usize) {
+    /// Whether the journal has changes of bytes and of names in it, of more than one file.
+    pub(crate) fn saw_everything(&self) -> bool {
         let entries = entries(&fs::read(&self.journal).unwrap());
-        let count =
-            |kinds: &[u64]| entries.iter().filter(|entry| kinds.contains(&entry.kind)).count();
-        (count(&[WROTE, SIZED]), count(&[SYNCED]), count(&[MADE, REMOVED, RENAMED]))
+        let has = |kind| entries.iter().any(|entry| entry.kind == kind);
+        let written = |entry: &&Entry| entry.kind == WROTE;
+        let files: BTreeSet<u64> =
+            entries.iter().filter(written).map(|entry| entry.inode).collect();
+        files.len() > 1 && has(MADE) && has(BORN)
     }
 }
 

@@ -6,6 +6,8 @@ use crate::chance::Chance;
 use crate::load::Load;
 use crate::load::Mix;
 use crate::number;
+use crate::power::Lost;
+use crate::power::Names;
 use crate::power::Survives;
 use crate::rig::Rig;
 use crate::seed;
@@ -32,12 +34,14 @@ enum Flaw {
     Lies,
     /// The broker does not ask for one.
     NotAsked,
+    /// The same, but the power is not cut.
+    NotAskedAndNotCut,
 }
 
 /// How many messages a world acknowledged, and what was wrong in it.
 struct Verdict {
     acknowledged: u64,
-    lost: usize,
+    lost: Lost,
     violations: Vec<String>,
 }
 
@@ -45,7 +49,7 @@ struct Verdict {
 fn power_cuts_lose_nothing_acknowledged() {
     let seed = seed();
     let cuts = number("FAULTS_CUTS").unwrap_or(CUTS);
-    let mut totals = (0, 0);
+    let (mut acknowledged, mut lost) = (0, Lost::default());
     for (world, first) in (0..cuts).step_by(usize::try_from(CUTS_OF_A_WORLD).unwrap()).enumerate() {
         let (seed, cuts) = (seed + world as u64, CUTS_OF_A_WORLD.min(cuts - first));
         println!(
@@ -53,15 +57,12 @@ fn power_cuts_lose_nothing_acknowledged() {
         );
         let verdict = run(seed, cuts, Flaw::None);
         assert!(verdict.violations.is_empty(), "seed {seed}:\n{}", verdict.violations.join("\n"));
-        totals.0 += verdict.acknowledged;
-        totals.1 += verdict.lost;
+        acknowledged += verdict.acknowledged;
+        lost += verdict.lost;
     }
-    println!(
-        "{cuts} cuts, {} messages acknowledged, none lost; {} files lost bytes",
-        totals.0, totals.1
-    );
-    assert!(totals.0 > 10 * cuts, "there was no load");
-    assert!(totals.1 > 0, "no cut took anything away");
+    println!("{cuts} cuts, {acknowledged} messages acknowledged, none lost; undone: {lost:?}");
+    assert!(acknowledged > 10 * cuts, "there was no load");
+    assert!(lost.files > 0 && lost.names > 0, "the cuts took nothing away");
 }
 
 #[test]
@@ -72,6 +73,14 @@ fn a_disk_that_lies_is_found_out() {
 #[test]
 fn a_broker_that_does_not_sync_is_found_out() {
     assert_found_out(Flaw::NotAsked);
+}
+
+#[test]
+fn a_broker_that_does_not_sync_loses_nothing_without_a_cut() {
+    let seed = seed();
+    println!("FAULTS_SEED={seed}");
+    let verdict = run(seed, 3, Flaw::NotAskedAndNotCut);
+    assert!(verdict.violations.is_empty(), "{}", verdict.violations.join("\n"));
 }
 
 fn assert_found_out(flaw: Flaw) {
@@ -86,12 +95,18 @@ fn assert_found_out(flaw: Flaw) {
 fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
     let mut chance = Chance::new(seed);
     let mut load = Load::new(chance.bits(), Mix::draw(&mut chance));
-    let durability = if flaw == Flaw::NotAsked { "durability = \"os\"\n" } else { "" };
+    let durability = if matches!(flaw, Flaw::NotAsked | Flaw::NotAskedAndNotCut) {
+        "durability = \"os\"\n"
+    } else {
+        ""
+    };
     let mut rig = Rig::start(&format!("{DURABLE}{durability}"));
+    rig.ground.names = *chance.pick(&[Names::WithFolder, Names::WithAnything]);
     if flaw == Flaw::Lies {
         rig.control.forget_syncs();
     }
-    let mut lost = 0;
+    let mut lost = Lost::default();
+    let mut everything_seen = flaw == Flaw::NotAskedAndNotCut;
     for _ in 0..cuts {
         // A broker that was killed before the power was cut has left bytes behind that it never synced.
         for _ in 0..chance.below(3) {
@@ -104,15 +119,17 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
         storm(&mut load, &mut rig, target);
         let survives =
             *chance.pick(&[Survives::Nothing, Survives::Blocks(512), Survives::Blocks(4_096)]);
-        let taken = rig.cut(survives, &mut chance);
-        println!("{survives:?}: {taken:?}");
-        lost += taken.files;
+        if flaw != Flaw::NotAskedAndNotCut {
+            everything_seen |= rig.ground.saw_everything();
+            lost += rig.cut(survives, &mut chance);
+        }
         if let Err(said) = rig.broker.try_start_again() {
             let violations = vec![said];
             return Verdict { acknowledged: load.acknowledged(), lost, violations };
         }
         load.recovered();
     }
+    assert!(everything_seen, "the shim does not see what it should");
     let acknowledged = load.acknowledged();
     let mut violations = load.violations();
     violations.extend(rig.damage());

@@ -10,6 +10,7 @@ use crate::chance::Chance;
 use crate::control::Control;
 use crate::power::Ground;
 use crate::power::Lost;
+use crate::power::Names;
 use crate::power::Survives;
 use crate::wire::process::Broker;
 use crate::wire::process::Settings;
@@ -29,18 +30,27 @@ impl Rig {
 
     /// The same, with more sections.
     pub(crate) fn start_with(data: &str, toml: &str) -> Self {
+        Self::start_as(Settings {
+            data: data.to_owned(),
+            toml: toml.to_owned(),
+            ..Settings::default()
+        })
+    }
+
+    /// Starts a broker with these settings.
+    pub(crate) fn start_as(settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
         let ground = Ground {
             directory: root.join("data"),
             journal: root.join("journal"),
             kept: root.join("kept"),
+            names: Names::WithFolder,
         };
         fs::create_dir(&ground.kept).unwrap();
         let control = Control::create(&root.join("control"));
         let environment = environment(&ground, &root.join("control"));
-        let (data, toml) = (data.to_owned(), toml.to_owned());
-        let settings = Settings { data, toml, environment, ..Settings::default() };
+        let settings = Settings { environment, ..settings };
         Self { broker: Broker::start_in(folder, settings), control, ground }
     }
 

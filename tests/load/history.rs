@@ -22,7 +22,6 @@ struct Told {
     facts: Vec<(u64, Fact)>,
     problems: Vec<String>,
     acknowledged: u64,
-    refused: u64,
     links: u64,
     numbers: u64,
     /// When something last came from the broker.
@@ -43,7 +42,6 @@ impl History {
             facts: Vec::new(),
             problems: Vec::new(),
             acknowledged: 0,
-            refused: 0,
             links: 0,
             numbers: 0,
             news: Instant::now(),
@@ -82,12 +80,6 @@ impl History {
         self.changed.notify_all();
     }
 
-    /// The broker refused something for want of space.
-    pub(crate) fn refuse(&self) {
-        self.told.lock().unwrap().refused += 1;
-        self.changed.notify_all();
-    }
-
     pub(crate) fn next_link(&self) -> u64 {
         let mut told = self.told.lock().unwrap();
         told.links += 1;
@@ -102,11 +94,6 @@ impl History {
 
     pub(crate) fn acknowledged(&self) -> u64 {
         self.told.lock().unwrap().acknowledged
-    }
-
-    /// How often the broker refused something.
-    pub(crate) fn refused(&self) -> u64 {
-        self.told.lock().unwrap().refused
     }
 
     /// Waits until so many messages more are acknowledged; `false` if that does not come about in time.
@@ -147,20 +134,24 @@ impl History {
         }
         let violations = self.violations();
         if !violations.is_empty() {
-            println!("the history is in {}", self.write_down().display());
+            self.write_down();
         }
         violations
     }
 
-    fn write_down(&self) -> PathBuf {
+    /// Puts the whole history into a file.
+    pub(crate) fn write_down(&self) {
         let told = self.told.lock().unwrap();
         let mut text = String::new();
         for (at, fact) in &told.facts {
             writeln!(text, "{:>9}.{:03} {fact:?}", at / 1_000, at % 1_000).unwrap();
         }
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("history-{}.txt", std::process::id()));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "history-{}-{:p}.txt",
+            std::process::id(),
+            self
+        ));
         std::fs::write(&path, text).unwrap();
-        path
+        println!("the history is in {}", path.display());
     }
 }

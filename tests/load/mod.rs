@@ -102,7 +102,11 @@ impl Load {
 
     /// What was found wrong so far.
     pub(crate) fn violations(&self) -> Vec<String> {
-        self.history.violations()
+        let violations = self.history.violations();
+        if !violations.is_empty() {
+            self.history.write_down();
+        }
+        violations
     }
 
     /// How many messages were acknowledged.

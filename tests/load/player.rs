@@ -259,9 +259,6 @@ impl Player {
         for problem in effects.problems {
             part.history.blame(problem);
         }
-        if effects.refused.is_some() {
-            part.history.refuse();
-        }
         let mut stuck = false;
         if let Some(stream) = &mut self.stream
             && !effects.bytes.is_empty()

@@ -447,8 +447,14 @@ impl Client {
 
     /// The number of the message that goes by this packet id, unless its payload is empty.
     pub(crate) fn message_of(&self, id: PacketId) -> Option<u64> {
-        let outgoing = self.outgoing.iter().find(|outgoing| outgoing.id == id)?;
-        (!outgoing.sent.empty).then_some(outgoing.sent.number)
+        let sent = &self.outgoing.iter().find(|outgoing| outgoing.id == id)?.sent;
+        (!sent.empty).then_some(sent.number)
+    }
+
+    /// Whether the message with this id may be gone one day.
+    pub(crate) fn message_expires(&self, id: PacketId) -> bool {
+        let found = self.outgoing.iter().find(|outgoing| outgoing.id == id);
+        found.is_some_and(|outgoing| outgoing.sent.expiry.is_some())
     }
 
     /// What it waits for although it is online; `None` if nothing.

@@ -200,6 +200,9 @@ impl Stage {
             "pending_bytes_max" => options.pending_bytes_max = value.parse().unwrap(),
             "read_only" => options.on_write_failure = OnWriteFailure::ReadOnly,
             "reserve_bytes" => self.settings.store.log.reserve_bytes = value.parse().unwrap(),
+            "clock_jump_max" => {
+                self.settings.store.clock_jump_max = Duration::from_secs(value.parse().unwrap());
+            }
             "tail_bytes_max" => self.settings.store.log.tail_bytes_max = value.parse().unwrap(),
             "check_payload_format" => options.check_payload_format = value == "true",
             other => panic!("what is {other}?"),

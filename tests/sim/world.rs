@@ -371,8 +371,12 @@ impl World {
 
     /// A broker that stays up after its disk has failed is started again some time later.
     fn see_read_only(&mut self) {
-        let state = self.engine.as_ref().map(Engine::storage_state);
-        if state == Some(StorageState::ReadOnly) && self.read_only_life != self.life {
+        let Some(engine) = &self.engine else { return };
+        if engine.storage_state() == StorageState::ReadOnly && self.read_only_life != self.life {
+            let told = ("$SYS/broker/store/state".to_owned(), "read-only".to_owned());
+            if !engine.sys_values().contains(&told) {
+                self.violations.push("the disk has failed, and $SYS does not say so".to_owned());
+            }
             self.read_only_life = self.life;
             self.note_full();
             let within = if self.calm { SECOND } else { 5 * SECOND };
@@ -466,7 +470,11 @@ impl World {
         if client.link == number
             && let Some(message) = client.message_of(id)
         {
-            self.promised.insert(message);
+            // The cleaner takes out what has expired.
+            let cleans = !self.plan.settings.broker.clean_interval.is_zero();
+            if !(cleans && client.message_expires(id)) {
+                self.promised.insert(message);
+            }
             if !self.calm && self.chance.below(1_000) < self.plan.crash_at_ack {
                 self.after(0, Happening::Crash);
             }
@@ -760,6 +768,7 @@ impl World {
             }
         }
         if self.violations.is_empty() {
+            self.checker.pass_time(self.now);
             self.checker.finish();
         }
     }

@@ -6,6 +6,7 @@
 
 mod chance;
 mod checkpoints;
+mod clock;
 mod fold;
 mod messages;
 mod model;

@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) data: String,
     /// Lines of `mosquitto.conf` that mean the same.
     pub(crate) mosquitto: String,
+    /// Whether it is mosquitto, whatever the environment says.
+    pub(crate) is_mosquitto: bool,
     /// Whether there is a second listener, for WebSocket.
     pub(crate) websocket: bool,
     /// The folder of `tidelog certs`; there is a last listener then, for TLS, which wants a client certificate.
@@ -136,6 +138,13 @@ impl Broker {
         self.running.process.kill();
     }
 
+    /// Ends the process in good order, as SIGTERM does.
+    pub(crate) fn stop(&mut self) {
+        let id = rustix::process::Pid::from_child(&self.running.process.0);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        assert!(self.wait_for_end(START).is_some(), "the broker does not end");
+    }
+
     /// Waits until the process says this; `false` if it does not in time.
     pub(crate) fn wait_for_line(&mut self, text: &str, at_most: Duration) -> bool {
         let deadline = Instant::now() + at_most;
@@ -191,7 +200,7 @@ impl Drop for Broker {
 }
 
 fn launch(directory: &TempDir, settings: &Settings) -> Result<Running, String> {
-    if peer_is_mosquitto() {
+    if settings.is_mosquitto || peer_is_mosquitto() {
         launch_mosquitto(directory, settings)
     } else {
         launch_tidelog(directory, settings)
@@ -284,6 +293,12 @@ fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Result<Running,
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         write_text(&mut text, format_args!("listener {} 127.0.0.1\n{listener}", address.port()));
         addresses.push(address);
+    }
+    if settings.is_mosquitto {
+        let data = directory.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let data = data.display();
+        write_text(&mut text, format_args!("persistence true\npersistence_location {data}/\n"));
     }
     text += &settings.mosquitto;
     let config = directory.path().join("mosquitto.conf");

@@ -224,16 +224,21 @@ impl State {
         let is_will = matches!(row, Row::Will(..));
         let client =
             self.clients.entry(id.clone()).or_insert_with(|| Client::new(recorded && !is_will));
+        let known = client.state.recorded;
         client.state.recorded |= recorded && matches!(row, Row::Session(..));
+        client.oldest = client.oldest.min(offset);
         let mut unnoted = Changes::new();
         let noted = if client.state.recorded || is_will {
-            client.oldest = client.oldest.min(offset);
             changes.insert(row.key());
-            changes
+            &mut *changes
         } else {
             &mut unnoted
         };
         client.put(row, offset, noted);
+        if !known && client.state.recorded {
+            // In a log that was cleaned, the session's first record may be behind those of its other rows.
+            changes.extend(client.rows(id).iter().map(Row::key));
+        }
         if client.is_empty() {
             self.clients.remove(id);
         }

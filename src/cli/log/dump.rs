@@ -1,47 +1,27 @@
-//! `tidelog log`: looks into a data directory, also while a broker uses it. Nothing is locked or changed.
+//! `tidelog log dump`: records as JSON lines.
 
 use std::io;
 use std::io::BufWriter;
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use clap::Args;
-use clap::Subcommand;
 
-use super::Failure;
-use super::arguments::number;
-use super::check_config::ConfigArgs;
-use super::stdout;
-use super::terminal;
+use super::directory;
+use super::directory::DirectoryArgs;
+use super::failure;
+use crate::cli::Failure;
+use crate::cli::arguments::number;
+use crate::cli::moment::Moment;
+use crate::cli::terminal;
 use crate::commitlog;
 use crate::commitlog::DumpFilter;
-use crate::commitlog::LogError;
 use crate::commitlog::Offset;
 use crate::commitlog::StoredRecord;
-use crate::commitlog::VerifyReport;
-use crate::commitlog::disk::OsDisk;
-use crate::config;
-use crate::config::Sources;
 use crate::mqtt::TopicFilter;
 use crate::store;
 use crate::store::Kind;
-
-/// The commands of `log`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum LogCommand {
-    /// Check every byte of a data directory; exit with 1 if something is wrong.
-    Verify(VerifyArgs),
-    /// Print the records of a data directory, one JSON object a line.
-    Dump(DumpArgs),
-}
-
-/// The flags of `log verify`.
-#[derive(Debug, Args)]
-pub(crate) struct VerifyArgs {
-    #[command(flatten)]
-    directory: DirectoryArgs,
-}
+use crate::time::Timestamp;
 
 /// The flags of `log dump`.
 #[derive(Debug, Args)]
@@ -54,6 +34,12 @@ pub(crate) struct DumpArgs {
     /// End before this offset.
     #[arg(long, value_name = "OFFSET", value_parser = number(0..=u64::MAX))]
     to: Option<u64>,
+    /// Only records of this moment or later: 2026-01-31T12:00:00Z, ago-15m or t-MILLISECONDS since 1970.
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    since: Option<Timestamp>,
+    /// Only records before this moment.
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    until: Option<Timestamp>,
     /// End after so many records.
     #[arg(long, value_name = "COUNT", value_parser = number(0..=u64::MAX))]
     limit: Option<u64>,
@@ -65,45 +51,8 @@ pub(crate) struct DumpArgs {
     topic: Option<String>,
 }
 
-/// Which data directory.
-#[derive(Debug, Args)]
-struct DirectoryArgs {
-    /// The data directory; otherwise the configuration's.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    #[command(flatten)]
-    config: ConfigArgs,
-}
-
-impl LogCommand {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// Fails if the directory can't be read or something in it is wrong.
-    pub(crate) fn run(self) -> Result<(), Failure> {
-        match self {
-            Self::Verify(arguments) => arguments.run(),
-            Self::Dump(arguments) => arguments.run(),
-        }
-    }
-}
-
-impl VerifyArgs {
-    fn run(self) -> Result<(), Failure> {
-        let disk = self.directory.open()?;
-        let mut report = |damage: &commitlog::Damage| terminal::error(&damage.to_string());
-        let verified = commitlog::verify(&disk, &mut report).map_err(|error| failure(&error))?;
-        stdout::print(&summary(&verified))?;
-        match verified.damaged {
-            0 => Ok(()),
-            1 => Err(Failure::failed("one place is damaged")),
-            places => Err(Failure::failed(format!("{places} places are damaged"))),
-        }
-    }
-}
-
 impl DumpArgs {
-    fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let topic = self.topic.as_deref().map(TopicFilter::try_from).transpose();
         let topic = topic.map_err(|error| Failure::usage(format!("--topic: {error}")))?;
         let matches = |key: &[u8]| {
@@ -113,10 +62,12 @@ impl DumpArgs {
         let filter = DumpFilter {
             from: self.from.map(Offset::new),
             to: self.to.map(Offset::new),
+            since: self.since,
+            until: self.until,
             kind: topic.is_some().then_some(Kind::Message).or(self.kind).map(Kind::as_u8),
             matcher: topic.is_some().then_some(&matches),
         };
-        let disk = self.directory.open()?;
+        let disk = directory::open(&self.directory.path()?)?;
         let mut printer = Printer::new(self.limit);
         let damage = commitlog::dump(&disk, &filter, &mut |record| printer.print(&record));
         let damage = damage.map_err(|error| failure(&error))?;
@@ -129,41 +80,6 @@ impl DumpArgs {
         } else {
             Err(Failure::failed("not everything could be read"))
         }
-    }
-}
-
-impl DirectoryArgs {
-    /// The directory of the log.
-    fn open(self) -> Result<OsDisk, Failure> {
-        let directory = match self.data {
-            Some(directory) => directory,
-            None => config::load(&Sources::from(self.config))?.data.dir,
-        };
-        OsDisk::open(&directory).map_err(|error| {
-            Failure::failed(format!("can't open {}: {error}", directory.display()))
-        })
-    }
-}
-
-fn failure(error: &LogError) -> Failure {
-    Failure::failed(error.to_string())
-}
-
-fn summary(verified: &VerifyReport) -> String {
-    let summary = format!(
-        "offsets {} up to {}: {} records in {} batches, {} bytes in {} segments\n",
-        verified.start_offset,
-        verified.next_offset,
-        verified.records,
-        verified.batches,
-        verified.bytes,
-        verified.segments
-    );
-    match verified.unfinished_bytes {
-        0 => summary,
-        bytes => format!(
-            "{summary}{bytes} bytes behind the last batch are unfinished: being written now, or torn by a crash\n"
-        ),
     }
 }
 
@@ -202,4 +118,38 @@ fn parse_kind(name: &str) -> Result<Kind, String> {
         let names: Vec<_> = kinds.by_ref().map(Kind::name).collect();
         format!("one of {} is meant", names.join(", "))
     })
+}
+
+/// Parses a moment.
+fn parse_moment(text: &str) -> Result<Timestamp, String> {
+    let unknown =
+        || "a moment such as 2026-01-31T12:00:00Z, ago-15m or t-1767225600000 is meant".to_owned();
+    if let Some(age) = text.strip_prefix("ago-") {
+        let age = humantime::parse_duration(age).map_err(|_| unknown())?;
+        return Ok(Moment::now().timestamp() - age);
+    }
+    if let Some(milliseconds) = text.strip_prefix("t-") {
+        let milliseconds: u64 = milliseconds.parse().map_err(|_| unknown())?;
+        return Ok(Timestamp::from_micros(milliseconds.saturating_mul(1_000)));
+    }
+    let time = humantime::parse_rfc3339(text).map_err(|_| unknown())?;
+    let since_epoch = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(Timestamp::EPOCH + since_epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_in_three_ways() {
+        let moment = Timestamp::from_micros(1_767_225_600_000_000);
+        assert_eq!(parse_moment("2026-01-01T00:00:00Z"), Ok(moment));
+        assert_eq!(parse_moment("t-1767225600000"), Ok(moment));
+        let ago = parse_moment("ago-15m").unwrap();
+        assert!(ago > moment && ago < Moment::now().timestamp());
+        for wrong in ["yesterday", "t-", "ago-", "2026-01-01", "-1"] {
+            assert!(parse_moment(wrong).is_err(), "{wrong}");
+        }
+    }
 }
