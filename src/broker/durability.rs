@@ -192,10 +192,7 @@ impl Broker {
         self.release_gates(released);
         self.route_durable(released);
         for turn in std::mem::take(&mut self.commit.waiting) {
-            match turn {
-                Turn::Client(client) => self.queue_turn(client),
-                Turn::Group(group) => self.queue_group_turn(group),
-            }
+            self.queue(turn);
         }
         self.resume_publishers();
     }

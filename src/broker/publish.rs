@@ -135,7 +135,7 @@ impl Broker {
             return Some((ReasonCode::QuotaExceeded, Dropped::RetainedFull));
         }
         if topic.starts_with('$') || topic.split('/').count() > self.options.topic_levels_max {
-            return Some((ReasonCode::TopicNameInvalid, Dropped::NotAuthorized));
+            return Some((ReasonCode::TopicNameInvalid, Dropped::Invalid));
         }
         let connected = self.connections.get(slot)?.connected()?;
         let action = Action::Publish { topic, retain: publish.retain, qos: publish.qos };
@@ -145,7 +145,7 @@ impl Broker {
         let text =
             self.options.check_payload_format && publish.payload_format_indicator() == Some(true);
         if text && simdutf8::basic::from_utf8(publish.payload).is_err() {
-            return Some((ReasonCode::PayloadFormatInvalid, Dropped::NotAuthorized));
+            return Some((ReasonCode::PayloadFormatInvalid, Dropped::Invalid));
         }
         None
     }
