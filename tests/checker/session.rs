@@ -185,6 +185,7 @@ impl Session {
         self.settle(request, &[], seq);
     }
 
+    /// What a request was to end is gone, but for what it was refused to replace.
     fn settle(&mut self, request: (u64, u16), kept: &[String], seq: Seq) {
         let ends = |span: &&mut Span| {
             span.ending.is_some()

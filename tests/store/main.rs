@@ -6,6 +6,7 @@
 
 mod chance;
 mod checkpoints;
+mod cleaning;
 mod clock;
 mod fold;
 mod full;
