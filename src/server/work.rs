@@ -127,8 +127,8 @@ impl Work {
         for _ in 0..READERS {
             let (at, waiting, reader) =
                 (Arc::clone(driver), Arc::clone(&waiting_reads), reader.another());
-            let (changed, changed_files) = mpsc::channel();
-            changes.push(changed);
+            let (teller, changed_files) = mpsc::channel();
+            changes.push(teller);
             let work = move || read_all(&at, reader, &waiting, &changed_files);
             threads.push(start(driver, "tidelog-reader", work)?);
         }
