@@ -14,7 +14,6 @@ use std::time::Duration;
 use crate::broker::Broker;
 use crate::broker::Timer;
 use crate::broker::Turn;
-use crate::broker::client::Mode;
 use crate::broker::close::Ending;
 use crate::broker::event::Output;
 use crate::broker::options::OnWriteFailure;
@@ -214,17 +213,10 @@ impl Broker {
 
     /// Lets whoever waits for this read ask again.
     pub(super) fn read_again(&mut self, turn: Turn, ticket: u64) {
-        match turn {
-            Turn::Client(client) => {
-                let known = self.clients.get_mut(client.index());
-                let known = known.filter(|known| known.epoch == client.epoch);
-                if let Some(Mode::Behind(behind)) = known.map(|known| &mut known.mode) {
-                    behind.fetch.take_if(|awaited| *awaited == ticket);
-                }
-                self.queue_turn(client);
-            }
-            Turn::Group(group) => self.group_read_again(group, ticket),
+        if let Some(cursor) = self.cursor(turn) {
+            cursor.fetch.take_if(|awaited| *awaited == ticket);
         }
+        self.queue(turn);
     }
 
     /// How an orderly end ends: with what has failed, if something has.
