@@ -57,7 +57,7 @@ pub(crate) fn verify_complains(folder: &Path) -> bool {
 pub(crate) fn state_complains(folder: &Path) -> bool {
     let disk = OsDisk::open(folder).unwrap();
     let state = Box::new(SledStateStore::new(folder.join("state")));
-    !verify_state(&disk, state).expect("a check goes through").faults.is_empty()
+    !verify_state(&disk, state, Offset::ZERO).expect("a check goes through").faults.is_empty()
 }
 
 /// Mends a directory: what is left is what was not lost, nobody complains any more, and what was given up is what is missing.
