@@ -38,6 +38,18 @@ pub enum Mutant {
     UnsubscribeIgnored,
     /// More is in flight than the client's Receive Maximum.
     WindowExceeded,
+    /// What did not fit on a full disk is acknowledged.
+    AcknowledgeWhenFull,
+    /// A sync that failed is tried again, and believed.
+    RetryAfterFailedSync,
+    /// After a failed write the broker goes on as if nothing were.
+    ServeAfterPoison,
+    /// A clock that is behind the log is followed.
+    TimeGoesBack,
+    /// The whole of a jump of the clock counts.
+    JumpExpiresAll,
+    /// A client that was not read from is taken for silent.
+    PauseIsSilence,
     /// The cleaner drops the last record of a row.
     CleanerDropsLive,
     /// The cleaner drops tombstones of which older records are left.
@@ -48,7 +60,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 25] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -65,6 +77,12 @@ impl Mutant {
         Self::ExpiryIgnored,
         Self::UnsubscribeIgnored,
         Self::WindowExceeded,
+        Self::AcknowledgeWhenFull,
+        Self::RetryAfterFailedSync,
+        Self::ServeAfterPoison,
+        Self::TimeGoesBack,
+        Self::JumpExpiresAll,
+        Self::PauseIsSilence,
         Self::CleanerDropsLive,
         Self::CleanerDropsTombstone,
         Self::CleanerBeforeSync,
@@ -89,6 +107,12 @@ impl Mutant {
             Self::ExpiryIgnored => "expiry_ignored",
             Self::UnsubscribeIgnored => "unsubscribe_ignored",
             Self::WindowExceeded => "window_exceeded",
+            Self::AcknowledgeWhenFull => "acknowledge_when_full",
+            Self::RetryAfterFailedSync => "retry_after_failed_sync",
+            Self::ServeAfterPoison => "serve_after_poison",
+            Self::TimeGoesBack => "time_goes_back",
+            Self::JumpExpiresAll => "jump_expires_all",
+            Self::PauseIsSilence => "pause_is_silence",
             Self::CleanerDropsLive => "cleaner_drops_live",
             Self::CleanerDropsTombstone => "cleaner_drops_tombstone",
             Self::CleanerBeforeSync => "cleaner_before_sync",

@@ -4,6 +4,7 @@ use crate::broker::Broker;
 use crate::broker::Timer;
 use crate::broker::client::ClientRef;
 use crate::broker::event::Output;
+use crate::broker::storage::StorageState;
 use crate::commitlog::Offset;
 use crate::commitlog::StorageError;
 use crate::store::CleanDone;
@@ -35,7 +36,11 @@ impl Broker {
     /// Starts the next piece of the round, unless something else has to end first.
     fn go_on_cleaning(&mut self) {
         let stopping = self.stopping.has_begun();
-        if self.cleaning || stopping || self.is_retaining() || self.commit.refuses() {
+        if self.cleaning
+            || stopping
+            || self.is_retaining()
+            || self.commit.state() != StorageState::Ok
+        {
             return;
         }
         if let Some(clean) = self.store.take_clean() {

@@ -25,6 +25,7 @@ use crate::mqtt::ProtocolVersion;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
+use crate::mqtt::topic_levels;
 
 impl Broker {
     pub(super) fn handle_connect(&mut self, slot: usize, connect: Connect) {
@@ -122,7 +123,9 @@ impl Broker {
     }
 
     fn refuse_for(&mut self, slot: usize, refusal: Refusal) {
-        tracing::debug!(%refusal, "not let in");
+        let (client, user) =
+            self.connections.get(slot).map_or((None, None), |connection| connection.claims());
+        tracing::debug!(client, user, %refusal, "not let in");
         self.refuse_connect(slot, refusal.reason_code(), None);
     }
 
@@ -165,7 +168,7 @@ impl Broker {
         if let Some(will) = &connect.will {
             let action = Action::Publish { topic: &will.topic, retain: will.retain, qos: will.qos };
             if will.topic.starts_with('$')
-                || will.topic.split('/').count() > self.options.topic_levels_max
+                || topic_levels(&will.topic) > self.options.topic_levels_max
             {
                 return Some((
                     ReasonCode::TopicNameInvalid,
@@ -185,6 +188,9 @@ impl Broker {
         let row = known.and_then(|session| session.session.as_ref());
         if row.is_some_and(|row| row.user != identity.user_name) {
             return Some((ReasonCode::NotAuthorized, "the session belongs to another user"));
+        }
+        if let Some(refused) = self.refuses_to_remember(connect, &identity.client_id) {
+            return Some(refused);
         }
         if row.is_none() && self.store.state().session_count() >= self.options.sessions_max {
             return Some((ReasonCode::QuotaExceeded, "too many sessions"));

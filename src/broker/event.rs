@@ -4,7 +4,7 @@
 //! [`Output`] with [`super::Broker::poll_output`] until there is none, then sleeps until the next event or
 //! until [`super::Broker::poll_timeout`]. Whatever takes long is a ticket: an output that starts it
 //! ([`Output::Commit`], [`Output::Fetch`], [`Output::Verify`], [`Output::Checkpoint`], [`Output::Truncate`],
-//! [`Output::Clean`]) and an event that brings its result.
+//! [`Output::Replenish`], [`Output::Clean`]) and an event that brings its result.
 //! At most one commit, one checkpoint and one truncation or cleaning are under way at a time; fetches and verifications are bounded by
 //! the number of connections.
 
@@ -103,6 +103,8 @@ pub enum Event<'a> {
     Checkpointed(Result<CheckpointDone, StateError>),
     /// The truncation under way has ended.
     Truncated(Result<(), StorageError>),
+    /// The space was set aside again that [`Output::Replenish`] asked for, or there is none.
+    Replenished(Result<(), StorageError>),
     /// The cleaning of a segment has ended.
     Cleaned(Result<CleanDone, StorageError>),
     /// The password file and the ACL file were read again: their texts, or `None` where there is no such file.
@@ -164,6 +166,8 @@ pub enum Output {
     Checkpoint(Checkpoint),
     /// Delete whole segments, then [`Event::Truncated`].
     Truncate(Truncation),
+    /// Set space aside again that was given back to a full disk, then [`Event::Replenished`].
+    Replenish,
     /// Look at a segment, or take its dead records out, without haste, then [`Event::Cleaned`].
     Clean(Clean),
     /// The store takes no more writes; the process should end with this error.

@@ -13,6 +13,7 @@ use crate::broker::Options;
 use crate::broker::Stats;
 use crate::broker::Timer;
 use crate::broker::durability::CommitState;
+use crate::broker::found::Found;
 use crate::broker::lifecycle::Stopping;
 use crate::broker::lifecycle::group_key;
 use crate::broker::random::Random;
@@ -73,6 +74,7 @@ impl Broker {
             cleaning: false,
             stopping: Stopping::No,
             stats: Stats::default(),
+            found: Found::default(),
             started: now,
             now,
         };
@@ -129,7 +131,7 @@ impl Broker {
             .collect();
         for (client_id, row, expiry) in wills {
             match row.fires_at {
-                Some(fires_at) => self.set_far_timer(fires_at, Timer::Will(client_id, fires_at)),
+                Some(fires_at) => self.set_will_timer(client_id, fires_at),
                 None => self.will_of_lost(&client_id, expiry),
             }
         }
@@ -152,7 +154,8 @@ impl Broker {
                 0 => self.end_session(&client_id),
                 u32::MAX => {}
                 seconds => {
-                    let deadline = left_at + Duration::from_secs(u64::from(seconds));
+                    let forgiven = self.store.state().clock().forgiven_since(left_at);
+                    let deadline = left_at + Duration::from_secs(u64::from(seconds)) + forgiven;
                     self.set_far_timer(deadline, Timer::SessionExpiry(client_id, left_at));
                 }
             }

@@ -31,6 +31,8 @@ pub(super) const MAGIC: [u8; 4] = *b"TLb\x01";
 pub(super) const HEADER_BYTES: usize = 64;
 /// Batches begin and end at multiples of this.
 pub(super) const ALIGNMENT: usize = 8;
+/// The bytes of a batch without records.
+const EMPTY_BYTES: u32 = 64;
 /// The version written into batches and the newest that is read.
 const VERSION: u8 = 1;
 /// Records are stored as they are.
@@ -171,6 +173,14 @@ impl Batch {
         Self { header: self.header, bytes: Bytes::copy_from_slice(&self.bytes) }
     }
 
+    /// The same batch for another place of its file, or of another file of its log.
+    pub(super) fn moved(&self, log_id: u64, position: u64) -> Vec<u8> {
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        let mut bytes = self.bytes.to_vec();
+        BatchHeader { position, ..self.header }.encode(&mut bytes, log_id);
+        bytes
+    }
+
     /// A batch that this process has made itself.
     fn sealed(bytes: Bytes, header: BatchHeader) -> Self {
         Self { header, bytes }
@@ -199,6 +209,31 @@ impl Batch {
             max_timestamp: self.header.max_timestamp,
         }
     }
+}
+
+/// A batch without records, for `span` offsets that nothing is left of.
+pub(super) fn empty(
+    log_id: u64,
+    position: u64,
+    base_offset: Offset,
+    span: u32,
+    timestamp: Timestamp,
+) -> Vec<u8> {
+    let header = BatchHeader {
+        length: EMPTY_BYTES,
+        codec: CODEC_NONE,
+        version: VERSION,
+        base_offset,
+        count: 0,
+        span,
+        first_timestamp: timestamp,
+        max_timestamp: timestamp,
+        unsynced: 0,
+        position: u32::try_from(position).unwrap_or(u32::MAX),
+    };
+    let mut bytes = vec![0; HEADER_BYTES];
+    header.encode(&mut bytes, log_id);
+    bytes
 }
 
 /// A record inside its batch.

@@ -24,6 +24,9 @@ pub(super) const DIRECTORY: &str = ".";
 pub(super) const LOCK_FILE: &str = "lock";
 /// The next segment, being made ready.
 pub(super) const PREPARED_FILE: &str = "next.tmp";
+/// Space that is given back when the disk is full, and the same being made.
+pub(super) const RESERVE_FILE: &str = "reserve";
+pub(super) const RESERVE_TEMPORARY_FILE: &str = "reserve.tmp";
 /// An index, being written.
 pub(super) const INDEX_TEMPORARY_FILE: &str = "index.tmp";
 /// A cleaned segment, being written.
@@ -31,8 +34,8 @@ pub(super) const CLEANED_FILE: &str = "clean.tmp";
 /// The index of a cleaned segment, being written.
 pub(super) const CLEANED_INDEX_FILE: &str = "clean.index.tmp";
 /// All that an interrupted run may leave.
-pub(super) const LEFTOVERS: [&str; 4] =
-    [PREPARED_FILE, INDEX_TEMPORARY_FILE, CLEANED_FILE, CLEANED_INDEX_FILE];
+pub(super) const LEFTOVERS: [&str; 5] =
+    [PREPARED_FILE, INDEX_TEMPORARY_FILE, CLEANED_FILE, CLEANED_INDEX_FILE, RESERVE_TEMPORARY_FILE];
 /// An index that is read at once has at most this many bytes.
 const INDEX_BYTES_MAX: u64 = 4 << 30;
 

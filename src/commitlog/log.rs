@@ -245,6 +245,17 @@ impl Log {
         self.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + self.segment_bytes()
     }
 
+    /// The newest timestamp of a batch that was closed; the epoch when there is none.
+    pub fn last_timestamp(&self) -> Timestamp {
+        let sealed = self.sealed.iter().map(|segment| segment.max_timestamp);
+        sealed.chain([self.active.max_timestamp()]).max().unwrap_or_default()
+    }
+
+    /// The newest timestamp of the oldest sealed segment.
+    pub fn oldest_timestamp(&self) -> Option<Timestamp> {
+        self.sealed.front().map(|segment| segment.max_timestamp)
+    }
+
     /// How many segments there are, the active one included.
     pub fn segment_count(&self) -> usize {
         self.sealed.len() + 1

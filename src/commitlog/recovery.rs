@@ -29,11 +29,13 @@ use crate::commitlog::index::MemoryIndex;
 use crate::commitlog::index::Summary;
 use crate::commitlog::log::ActiveSegment;
 use crate::commitlog::log::SealedSegment;
+use crate::commitlog::reserve::Reserve;
 use crate::commitlog::segment;
 use crate::commitlog::segment::Scan;
 use crate::commitlog::segment::SegmentHeader;
 use crate::commitlog::writer;
 use crate::commitlog::writer::CurrentSegment;
+use crate::commitlog::writer::Found;
 
 /// How many bytes of the last segment are written again at a time.
 const WRITTEN_AT_ONCE: usize = 1 << 20;
@@ -110,14 +112,16 @@ impl Log {
         recovery.remove_leftovers()?;
         let Recovery { sealed, active, current, report, .. } = recovery;
         let reader = Reader::new(Arc::clone(&disk), log_id, options.index_cache_bytes_max);
-        let writer =
-            Writer::new(disk, log_id, &options, report.next_offset, current, Arc::clone(&lock));
+        let reserve = Reserve::open(disk.as_ref(), options.reserve_bytes)?;
+        let found = Found { log_id, next_offset: report.next_offset, current, reserve };
+        let writer = Writer::new(disk, &options, found, Arc::clone(&lock));
         let log = Self::recovered(options, log_id, sealed, active, report.next_offset, lock);
         Ok((log, writer, reader, report))
     }
 }
 
-fn lock(disk: &dyn Disk) -> Result<DiskLock, LogError> {
+/// Takes the lock of a directory.
+pub(super) fn lock(disk: &dyn Disk) -> Result<DiskLock, LogError> {
     disk.lock(directory::LOCK_FILE).map_err(|error| {
         if error.kind() == io::ErrorKind::WouldBlock {
             return LogError::Locked { directory: disk.directory().into() };

@@ -9,11 +9,13 @@ use crate::commitlog::LogError;
 use crate::commitlog::Offset;
 use crate::commitlog::StorageError;
 use crate::commitlog::StoredRecord;
+use crate::commitlog::batch::RawRecord;
 use crate::commitlog::directory;
 use crate::commitlog::disk::Disk;
 use crate::commitlog::format;
 use crate::commitlog::index::Summary;
 use crate::commitlog::segment;
+use crate::time::Timestamp;
 
 /// What a check of a whole directory found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +45,10 @@ pub struct DumpFilter<'a> {
     pub from: Option<Offset>,
     /// Below this offset.
     pub to: Option<Offset>,
+    /// From this moment on.
+    pub since: Option<Timestamp>,
+    /// Before this moment.
+    pub until: Option<Timestamp>,
     /// Only this kind.
     pub kind: Option<u8>,
     /// Only these keys.
@@ -50,11 +56,13 @@ pub struct DumpFilter<'a> {
 }
 
 impl DumpFilter<'_> {
-    fn passes(&self, offset: Offset, kind: u8, key: &[u8]) -> bool {
-        self.from.is_none_or(|from| offset >= from)
-            && self.to.is_none_or(|to| offset < to)
-            && self.kind.is_none_or(|wanted| kind == wanted)
-            && self.matcher.is_none_or(|matcher| matcher.matches(key))
+    fn passes(&self, record: &RawRecord<'_>) -> bool {
+        self.from.is_none_or(|from| record.offset >= from)
+            && self.to.is_none_or(|to| record.offset < to)
+            && self.since.is_none_or(|since| record.timestamp >= since)
+            && self.until.is_none_or(|until| record.timestamp < until)
+            && self.kind.is_none_or(|wanted| record.kind == wanted)
+            && self.matcher.is_none_or(|matcher| matcher.matches(record.key))
     }
 
     /// Whether a segment may hold something wanted.
@@ -69,6 +77,18 @@ impl DumpFilter<'_> {
 /// # Errors
 /// [`LogError::NewerFormat`], [`LogError::Storage`] when the disk fails.
 pub fn verify(disk: &dyn Disk, report: &mut dyn FnMut(&Damage)) -> Result<VerifyReport, LogError> {
+    verify_records(disk, None, report)
+}
+
+/// As [`verify`], and hands every record to `readable`, if there is one: a record that its reader can't read is damage, too.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_records(
+    disk: &dyn Disk,
+    mut readable: Option<&mut dyn FnMut(&StoredRecord) -> bool>,
+    report: &mut dyn FnMut(&Damage),
+) -> Result<VerifyReport, LogError> {
     let bases = directory::segments(disk)?;
     let found = format::read(disk, &bases)?;
     let mut verified = VerifyReport::default();
@@ -84,6 +104,9 @@ pub fn verify(disk: &dyn Disk, report: &mut dyn FnMut(&Damage)) -> Result<Verify
         let next_base = bases.get(number + 1).copied();
         let damage = verify_segment(disk, log_id, *base, next_base, &mut verified)?;
         verified.damaged += note(&damage);
+        if let Some(readable) = &mut readable {
+            verified.damaged += note(&unreadable(disk, log_id, *base, readable)?);
+        }
     }
     Ok(verified)
 }
@@ -123,6 +146,35 @@ fn verify_segment(
     Ok(damage)
 }
 
+/// The records of a segment that its reader can't read, though their bytes are sound.
+fn unreadable(
+    disk: &dyn Disk,
+    log_id: u64,
+    base: Offset,
+    readable: &mut dyn FnMut(&StoredRecord) -> bool,
+) -> Result<Vec<Damage>, StorageError> {
+    let name = segment::file_name(base);
+    let Some(file) = directory::open(disk, &name)? else { return Ok(Vec::new()) };
+    let mut damage = Vec::new();
+    segment::scan(file.as_ref(), &name, log_id, base, &mut |batch| {
+        for record in batch.records() {
+            let stored = record.to_stored(&batch.bytes);
+            if !readable(&stored) {
+                damage.push(Damage {
+                    file: name.as_str().into(),
+                    position: u64::from(batch.header.position) + record.position as u64,
+                    bytes: stored.size_bytes() as u64,
+                    from: record.offset,
+                    to: record.offset.next(),
+                    what: Fault::Records,
+                    synced: true,
+                });
+            }
+        }
+    })?;
+    Ok(damage)
+}
+
 /// An index file that is not what its segment gives.
 fn index_damage(base: Offset) -> Damage {
     let file = segment::index_name(base).into();
@@ -152,9 +204,7 @@ pub fn dump(
         format::header_of(disk, *base)?;
         let Some(file) = directory::open(disk, &name)? else { continue };
         let scan = segment::scan(file.as_ref(), &name, log_id, *base, &mut |batch| {
-            let wanted = batch
-                .records()
-                .filter(|record| filter.passes(record.offset, record.kind, record.key));
+            let wanted = batch.records().filter(|record| filter.passes(record));
             for record in wanted {
                 if flow.is_continue() {
                     flow = visit(record.to_stored(&batch.bytes));

@@ -271,6 +271,7 @@ impl Turn {
             | Output::Verify { .. }
             | Output::Checkpoint(_)
             | Output::Truncate(_)
+            | Output::Replenish
             | Output::Clean(_)) => {
                 if let Some(place) = &self.work {
                     place.begin(work);

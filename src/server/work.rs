@@ -85,6 +85,7 @@ pub(super) struct Tools {
 enum Write {
     Commit(PendingBatch),
     Truncate(Truncation),
+    Replenish,
 }
 
 enum Read {
@@ -154,6 +155,7 @@ impl Work {
                 self.readers.tell(&Changed::Truncated(truncation.clone()));
                 self.writes.send(Write::Truncate(truncation)).is_ok()
             }
+            Output::Replenish => self.writes.send(Write::Replenish).is_ok(),
             Output::Fetch { ticket, request } => {
                 self.readers.reads.send(Read::Fetch { ticket, request }).is_ok()
             }
@@ -217,6 +219,7 @@ fn write_all(
             Write::Truncate(truncation) => {
                 driver.turn([Event::Truncated(writer.truncate(&truncation))]);
             }
+            Write::Replenish => driver.turn([Event::Replenished(writer.replenish())]),
         }
     }
 }

@@ -21,9 +21,11 @@
 mod carry;
 mod checkpoint;
 mod clean;
+mod clock;
 mod codec;
 mod describe;
 mod error;
+mod found;
 mod memory_store;
 mod message;
 mod numbers;
@@ -33,6 +35,7 @@ mod rows;
 mod sled_store;
 mod state;
 mod state_store;
+mod verify;
 
 use std::sync::Arc;
 
@@ -43,6 +46,7 @@ pub use checkpoint::Checkpointer;
 pub use clean::Clean;
 pub use clean::CleanDone;
 pub use clean::Cleaner;
+pub use clock::ClockFound;
 pub use describe::describe;
 pub use error::StateError;
 pub use error::StoreError;
@@ -60,8 +64,10 @@ pub use recovery::Opened;
 pub use recovery::RebuildReason;
 pub use recovery::RecoverySummary;
 pub use rows::AssignedRow;
+pub use rows::ClockRow;
 pub use rows::GroupKey;
 pub use rows::GroupRow;
+pub use rows::Jump;
 pub use rows::Kind;
 pub use rows::ProgressRow;
 pub use rows::RetainedRow;
@@ -82,6 +88,9 @@ pub use state_store::KEY_BYTES_MAX;
 pub use state_store::StateOpened;
 pub use state_store::StateStore;
 pub use state_store::VALUE_BYTES_MAX;
+pub use verify::StateReport;
+pub use verify::is_readable;
+pub use verify::verify_state;
 
 use crate::commitlog::Committed;
 use crate::commitlog::KeyMatcher;
@@ -91,6 +100,7 @@ use crate::commitlog::Offset;
 use crate::commitlog::PendingBatch;
 use crate::commitlog::Read;
 use crate::commitlog::Record;
+use crate::commitlog::StoredRecord;
 use crate::mqtt::ClientId;
 use crate::mqtt::PacketId;
 use crate::mqtt::QoS;
@@ -112,6 +122,8 @@ pub struct Store {
     carrying: Option<Carrying>,
     cleaning: Cleaning,
     retained_lost: u64,
+    /// Nothing more goes into the log.
+    frozen: bool,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -235,6 +247,12 @@ impl Store {
         self.log.end_group();
     }
 
+    /// From now on nothing goes into the log: rows are put into the state only, and what is appended gets an offset that will
+    /// never be durable. For a log that takes no more writes; take no checkpoint afterwards.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
     /// Notes what the writer made durable.
     pub fn committed(&mut self, committed: &Committed) {
         self.log.committed(committed);
@@ -243,6 +261,11 @@ impl Store {
     /// The message at an offset, if it is in memory; the open batch is. It keeps its whole batch in memory: let go of it soon.
     pub fn peek(&self, offset: Offset) -> Option<StoredMessage> {
         self.log.peek(offset).and_then(StoredMessage::new)
+    }
+
+    /// As [`Store::peek`], of whatever kind: [`MessageView::from_record`] reads it once, where it is needed once.
+    pub fn peek_record(&self, offset: Offset) -> Option<StoredRecord> {
+        self.log.peek(offset)
     }
 
     /// The record at an offset, of whatever kind, from memory or by a cold read: what a retained message is read with.
@@ -280,6 +303,9 @@ impl Store {
         message: &NewMessage<'_>,
         packet_id: Option<PacketId>,
     ) -> Offset {
+        if self.frozen {
+            return self.log.next_offset();
+        }
         let head = Head::of(message, packet_id);
         let record = Record {
             kind: Kind::Message.as_u8(),
@@ -295,7 +321,7 @@ impl Store {
     /// Whether a row goes to the log. A session's tombstone does also when only its will is there.
     fn is_recorded(&self, row: &Row) -> bool {
         match row {
-            Row::Group(..) | Row::Retained(..) | Row::Will(..) => true,
+            Row::Group(..) | Row::Retained(..) | Row::Will(..) | Row::Clock(_) => true,
             Row::Session(client, None) => self
                 .state
                 .session(client)
@@ -311,6 +337,9 @@ impl Store {
     }
 
     fn append_row(&mut self, now: Timestamp, row: &Row) -> Offset {
+        if self.frozen {
+            return self.log.next_offset();
+        }
         self.key.clear();
         self.value.clear();
         row.key().encode(&mut self.key);

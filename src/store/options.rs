@@ -37,6 +37,8 @@ pub struct Options {
     pub log_qos0: bool,
     /// How much time passes between two checkpoints.
     pub checkpoint_interval: Duration,
+    /// How far the wall clock may be ahead of the log at a start. What is more does not count for what may expire.
+    pub clock_jump_max: Duration,
     /// A segment is rewritten when so many percent of it are dead (default 10).
     pub clean_dead_percent: u8,
     /// A round of cleaning begins when the segments that no round has seen have so many percent of the bytes of the others
@@ -54,6 +56,7 @@ impl Default for Options {
             durability: Durability::default(),
             log_qos0: true,
             checkpoint_interval: Duration::from_secs(1),
+            clock_jump_max: Duration::from_hours(30 * 24),
             clean_dead_percent: 10,
             clean_growth_percent: 50,
             clean_names_max: 1_000_000,

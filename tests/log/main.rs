@@ -10,4 +10,5 @@ mod cold;
 mod damage;
 mod faults;
 mod model;
+mod reserve;
 mod world;

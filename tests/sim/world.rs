@@ -25,6 +25,7 @@ use tidelog::time::Timestamp;
 use crate::chance::Chance;
 use crate::checker::Checker;
 use crate::checker::Fact;
+use crate::checker::Slack;
 use crate::client::Client;
 use crate::client::Effects;
 use crate::client::Phase;
@@ -39,6 +40,7 @@ use crate::plan::MILLI;
 use crate::plan::Plan;
 use crate::plan::SECOND;
 use crate::trace::Trace;
+use crate::watch;
 
 /// When the world begins, in seconds after the Unix epoch.
 const BEGINNING: u64 = 1_700_000_000;
@@ -121,6 +123,14 @@ pub(crate) struct World {
     pub(super) violations: Vec<String>,
     finished: bool,
     full: bool,
+    /// The last of the broker's lives in which its disk failed.
+    pub(super) read_only_life: u32,
+    /// The broker was asked to stop.
+    pub(super) stops: bool,
+    /// How far the wall clock is off, in microseconds.
+    pub(super) skew: i64,
+    /// When the broker died, by the world's time and by its own.
+    pub(super) died_at: Option<(u64, Timestamp)>,
 }
 
 /// How a run ended.
@@ -136,7 +146,8 @@ impl World {
     pub(crate) fn new(seed: u64, prints: bool) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
-        let mut checker = Checker::default();
+        let settling = 5 * SECOND + 3 * plan.commit;
+        let mut checker = Checker::new(Slack { settling, ..Slack::default() });
         if plan.retains {
             checker.allow_forgetting();
         }
@@ -167,6 +178,10 @@ impl World {
             violations: Vec::new(),
             finished: false,
             full: false,
+            read_only_life: u32::MAX,
+            stops: false,
+            skew: 0,
+            died_at: None,
         }
     }
 
@@ -181,7 +196,7 @@ impl World {
             let delay = self.chance.delay(0, 2 * self.plan.crash);
             self.after(delay, Happening::Crash);
         }
-        if self.plan.disk_fault > 0 || self.plan.fills {
+        if self.plan.disk_fault > 0 || self.plan.fills || self.plan.read_faults {
             let delay = self.chance.below(5 * SECOND);
             self.after(delay, Happening::Fault);
         }
@@ -259,22 +274,7 @@ impl World {
             self.tick_at = None;
             self.event(Event::Tick);
             self.check_keep_alive();
-        }
-    }
-
-    /// A silent connection is closed in time [MQTT-3.1.2-22].
-    fn check_keep_alive(&mut self) {
-        let now = self.now;
-        let overdue = self.links.iter().find(|(_, link)| {
-            let keep_alive = u64::from(self.clients[link.client].persona.keep_alive) * SECOND;
-            let lives = !link.over && !link.server_closed && !link.paused && link.heard_at > 0;
-            lives && keep_alive > 0 && now > link.heard_at + keep_alive * 3 / 2 + 2 * SECOND
-        });
-        if let Some((number, link)) = overdue {
-            let name = &self.clients[link.client].persona.name;
-            self.violations.push(format!(
-                "connection {number} of {name} is silent beyond its keep-alive and still open"
-            ));
+            self.check_bounds();
         }
     }
 
@@ -300,6 +300,7 @@ impl World {
                 | Output::Verify { .. }
                 | Output::Checkpoint(_)
                 | Output::Truncate(_)
+                | Output::Replenish
                 | Output::Clean(_),
             ) => {}
         }
@@ -333,6 +334,10 @@ impl World {
             engine.maintain();
         }
         self.event(event);
+        self.check_bounds();
+        if committed {
+            self.see_read_only();
+        }
     }
 
     fn write(&mut self, number: u64, bytes: &bytes::Bytes) {
@@ -363,13 +368,14 @@ impl World {
                 Packet::Puback(ack) | Packet::Pubrec(ack) if !ack.reason_code.is_error() => {
                     self.promise(number, ack.packet_id);
                 }
+                Packet::Connack(_) => self.connack_said(number),
+                Packet::Pingresp => self.pong(number),
                 Packet::Disconnect(disconnect)
                     if disconnect.reason_code == ReasonCode::KeepAliveTimeout =>
                 {
                     self.check_not_early(number);
                 }
                 Packet::Connect(_)
-                | Packet::Connack(_)
                 | Packet::Publish(_)
                 | Packet::Puback(_)
                 | Packet::Pubrec(_)
@@ -380,7 +386,6 @@ impl World {
                 | Packet::Unsubscribe(_)
                 | Packet::Unsuback(_)
                 | Packet::Pingreq
-                | Packet::Pingresp
                 | Packet::Disconnect(_)
                 | Packet::Auth(_) => {}
             }
@@ -418,6 +423,7 @@ impl World {
         if let Some(link) = self.links.get_mut(&number) {
             link.paused = paused;
             if !paused {
+                link.heard_at = self.now;
                 self.schedule_up(number);
             }
         }
@@ -456,6 +462,7 @@ impl World {
         }
         let moved = link.move_up(&mut self.chance);
         let mut input = std::mem::take(&mut link.input);
+        let before = input.clone();
         if moved {
             link.heard_at = self.now;
         }
@@ -465,12 +472,14 @@ impl World {
             let Some(engine) = &mut self.engine else { return };
             let outputs = engine.handle(now, Event::Received { connection, input: &mut input });
             if let Some(link) = self.links.get_mut(&number) {
+                link.pings_unanswered += watch::pings(&before[..before.len() - input.len()]);
                 link.input = input;
             }
             for output in outputs {
                 self.output(output);
             }
             self.set_tick();
+            self.check_pings(number);
         }
         self.after_move_up(number);
     }
@@ -658,6 +667,7 @@ impl World {
         self.plan.work = MILLI;
         self.disk.set_capacity(None);
         self.disk.heal();
+        self.see_read_only();
         self.trace.line(self.now, format_args!("calm"));
         self.after(SETTLING, Happening::Audit);
     }
@@ -686,6 +696,7 @@ impl World {
             }
         }
         if self.violations.is_empty() {
+            self.checker.pass_time(self.now);
             self.checker.finish();
         }
     }
@@ -695,8 +706,13 @@ impl World {
         self.full = true;
     }
 
+    pub(super) fn has_been_full(&self) -> bool {
+        self.full
+    }
+
     pub(super) fn forget_life(&mut self) {
         self.life += 1;
+        self.stops = false;
         self.tick_at = None;
         self.work.clear();
     }

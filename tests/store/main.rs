@@ -7,7 +7,9 @@
 mod chance;
 mod checkpoints;
 mod cleaning;
+mod clock;
 mod fold;
+mod full;
 mod messages;
 mod model;
 mod retention;

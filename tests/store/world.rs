@@ -133,6 +133,11 @@ impl World {
         &self.opened().recovery
     }
 
+    /// What time it was at the latest open, as the store sees it.
+    pub(crate) fn started(&mut self) -> Timestamp {
+        self.opened().now
+    }
+
     pub(crate) fn used_checkpoint(&mut self) -> bool {
         matches!(self.recovery().checkpoint, CheckpointUse::Used { .. })
     }

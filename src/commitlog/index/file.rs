@@ -5,6 +5,8 @@
 //!  dictionary: (key length, key, count, bytes of the list, ordinals as differences) for each key, ascending
 //! ```
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::commitlog::Damage;
@@ -269,6 +271,24 @@ impl FileIndex {
             found.sort_unstable();
         }
         Some(found)
+    }
+
+    /// The keys, ascending, of the records whose ordinal is in one of these ranges.
+    pub(in crate::commitlog) fn keys_of(&self, ordinals: &[Range<u32>]) -> Vec<Bytes> {
+        let mut found = Vec::new();
+        let mut rest = self.dictionary.as_ref();
+        for _ in 0..self.summary.keys {
+            let Some((key, _, mut list)) = take_key(&mut rest) else { break };
+            let mut ordinal = 0_u32;
+            while let Some(step) = varint::take(&mut list) {
+                ordinal = ordinal.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
+                if ordinals.iter().any(|range| range.contains(&ordinal)) {
+                    found.push(self.dictionary.slice_ref(key));
+                    break;
+                }
+            }
+        }
+        found
     }
 
     /// The posting lists of the keys that match, unless they hold too many records.

@@ -193,7 +193,8 @@ impl Store {
         self.carry_groups(now);
         let messages = self.options.durability == Durability::Fsync;
         let horizon = Horizon {
-            now,
+            // As early as any jump of the clock makes it for what is in the log.
+            now: self.state.clock().present_for(Timestamp::EPOCH, now),
             names_max: self.options.clean_names_max,
             floor: messages.then(|| self.floor()),
         };

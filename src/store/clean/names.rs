@@ -300,7 +300,8 @@ impl Names {
 fn said(record: &StoredRecord) -> Said {
     let Some(kind) = Kind::from_u8(record.kind) else { return Said::Unknown };
     match kind {
-        Kind::Origin => Said::Unknown,
+        // Few, and none of them is worth the trouble.
+        Kind::Origin | Kind::Clock => Said::Unknown,
         Kind::Message => message(record).unwrap_or(Said::Unknown),
         Kind::Group | Kind::Retained => {
             let (name, tombstone) = (name(record.kind, record.key()), record.value().is_empty());
@@ -342,6 +343,7 @@ fn own(record: &StoredRecord, kind: Kind) -> Option<Said> {
         | Kind::Will
         | Kind::Group
         | Kind::Retained
+        | Kind::Clock
         | Kind::Origin => Detail::None,
     };
     let (name, tombstone) = (name(record.kind, record.key()), record.value().is_empty());

@@ -96,7 +96,7 @@ impl Client {
             }
             Row::Assigned(_, counter, row) => self.assign(counter, row, offset),
             Row::Will(_, row) => self.state.will = row,
-            Row::Group(..) | Row::Retained(..) => {}
+            Row::Group(..) | Row::Retained(..) | Row::Clock(_) => {}
         }
     }
 

@@ -29,6 +29,7 @@ use crate::mqtt::QoS;
 use crate::mqtt::TopicName;
 use crate::mutant::Mutant;
 use crate::store::AssignedRow;
+use crate::store::ClockRow;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::MessageView;
@@ -60,6 +61,7 @@ pub struct State {
     clients: BTreeMap<ClientId, Client>,
     retained: BTreeMap<TopicName, Retained>,
     groups: BTreeMap<GroupKey, GroupRow>,
+    clock: ClockRow,
 }
 
 impl PartialEq for State {
@@ -68,6 +70,7 @@ impl PartialEq for State {
         self.sessions().eq(other.sessions())
             && self.retained == other.retained
             && self.groups == other.groups
+            && self.clock == other.clock
     }
 }
 
@@ -102,6 +105,11 @@ impl State {
     /// Every shared group, in the order of names.
     pub fn groups(&self) -> &BTreeMap<GroupKey, GroupRow> {
         &self.groups
+    }
+
+    /// The jumps of the wall clock.
+    pub fn clock(&self) -> &ClockRow {
+        &self.clock
     }
 
     /// Whether the rows of a client go to the log.
@@ -185,6 +193,10 @@ impl State {
         match row {
             Row::Retained(topic, row) => self.put_retained(topic, row, offset, changes),
             Row::Group(group, row) => self.put_group(group, row, changes),
+            Row::Clock(row) => {
+                changes.insert(RowKey::Clock);
+                self.clock = row;
+            }
             Row::Session(client, None) => self.end_session(&client, changes),
             Row::Session(ref client, _)
             | Row::Progress(ref client, _)
