@@ -21,9 +21,9 @@ use crate::commitlog::StorageError;
 use crate::mqtt::QoS;
 use crate::store::CheckpointDone;
 use crate::store::Durability;
+use crate::store::MessageView;
 use crate::store::StateError;
 use crate::store::Store;
-use crate::store::StoredMessage;
 use crate::time::Timestamp;
 
 /// The commit under way, and who waits for the next one.
@@ -242,8 +242,8 @@ impl Broker {
         let mut fallen: Vec<ClientRef> = Vec::new();
         let mut low: Vec<ClientRef> = Vec::new();
         let (mut delivery, store) = self.delivery();
-        let stored = store.peek(offset);
-        let view = stored.as_ref().map(StoredMessage::view);
+        let record = store.peek_record(offset);
+        let view = record.as_ref().and_then(MessageView::from_record);
         for target in &route.targets {
             let Some(client) = delivery.client(target.client).filter(|client| client.is_live())
             else {

@@ -15,6 +15,7 @@ use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
+use crate::mqtt::topic_levels;
 use crate::mutant::Mutant;
 use crate::store::NewMessage;
 use crate::store::Row;
@@ -134,7 +135,7 @@ impl Broker {
         if publish.retain && self.retains_enough(topic, publish.payload) {
             return Some((ReasonCode::QuotaExceeded, Dropped::RetainedFull));
         }
-        if topic.starts_with('$') || topic.split('/').count() > self.options.topic_levels_max {
+        if topic.starts_with('$') || topic_levels(topic) > self.options.topic_levels_max {
             return Some((ReasonCode::TopicNameInvalid, Dropped::Invalid));
         }
         let connected = self.connections.get(slot)?.connected()?;

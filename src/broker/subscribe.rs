@@ -24,6 +24,7 @@ use crate::mqtt::SubscriptionId;
 use crate::mqtt::Text;
 use crate::mqtt::Unsuback;
 use crate::mqtt::Unsubscribe;
+use crate::mqtt::topic_levels;
 use crate::mutant::Mutant;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
@@ -90,9 +91,7 @@ impl Broker {
     ) -> Option<ReasonCode> {
         let connected = self.connections.get(slot)?.connected()?;
         let topic_filter = filter.filter();
-        if topic_filter.split('/').count() > self.options.topic_levels_max
-            || is_reserved(topic_filter)
-        {
+        if topic_levels(topic_filter) > self.options.topic_levels_max || is_reserved(topic_filter) {
             return Some(ReasonCode::TopicFilterInvalid);
         }
         if !connected.grants.may(Action::Subscribe { filter: topic_filter }).allowed {

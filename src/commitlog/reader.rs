@@ -361,7 +361,7 @@ fn plan(index: &FileIndex, request: &ReadRequest) -> Plan {
         return plan;
     };
     let from = index::ordinal_at(all, request.from);
-    let to = index::ordinal_at(all, request.to);
+    let to = index::ordinal_after(all, request.to);
     let Some(ordinals) = index.select(from, to, matcher.as_ref()) else {
         let first = all.partition_point(|batch| batch.next_offset() <= request.from);
         let bytes_max = request.bytes_max.saturating_mul(2).clamp(DENSE_BYTES, READ_BYTES_MAX);

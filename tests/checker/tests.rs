@@ -178,6 +178,17 @@ fn a_message_without_a_subscription_to_it() {
 }
 
 #[test]
+fn a_subscription_that_was_refused_does_not_end_the_one_before() {
+    let mut history = History::begin();
+    history.tell(&Fact::Subscribing { connection: 2, request: 2, asked: vec![asked("a/#", 1)] });
+    history.tell(&Fact::Subscribed { connection: 2, request: 2, granted: vec![None] });
+    let one = message(1, 2);
+    history.publish(&one);
+    history.deliver(2, &one, 1, false);
+    assert_eq!(history.verdict(), "");
+}
+
+#[test]
 fn a_message_at_its_publisher_in_spite_of_no_local() {
     let mut history = History::begin();
     history.subscribe(1, 1, &Asked { no_local: true, ..asked("a/b", 1) });

@@ -153,6 +153,9 @@ fn world(plot: Plot, chance: &mut Chance, judge: impl Fn(&End)) -> Outcome {
     let mut load = Load::new(chance.bits(), Mix::draw(chance));
     let mut rig = Rig::start(SMALL);
     live(&mut load, &mut rig, chance.delay(1, 200));
+    if matches!(plot.action, Action::Fail(_) | Action::FailShort(_)) {
+        load.expect_failure();
+    }
     rig.control.plot(plot);
     let end = start_and_live(&mut load, &mut rig, chance.delay(1, 200));
     let hit = rig.control.hit() > 0;
@@ -208,7 +211,18 @@ fn live(load: &mut Load, rig: &mut Rig, target: u64) -> End {
 /// The broker ends with a message that says where it went wrong and how, not with a panic. (The database below the state
 /// panics when its file fails; that is caught, and told.)
 fn assert_names_the_file(said: &str, how: &str) {
-    let names = [".log", ".index", "format", "lock", "next.tmp", "secret", "/state", " ."];
+    let names = [
+        ".log",
+        ".index",
+        "format",
+        "lock",
+        "next.tmp",
+        "reserve",
+        "secret",
+        "/state",
+        "data directory",
+        " .",
+    ];
     let names_it = |line: &&str| names.iter().any(|name| line.contains(name));
     let clear = said.lines().filter(|line| line.contains(how)).any(|line| names_it(&line));
     let panics = said.lines().filter(|line| line.contains("panicked at"));

@@ -61,7 +61,7 @@ struct Mounted<'a>(&'a Path);
 impl<'a> Mounted<'a> {
     fn small(path: &'a Path) -> Option<Self> {
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"])
             .arg(path)
             .status();
         mounted.is_ok_and(|status| status.success()).then_some(Self(path))

@@ -23,6 +23,7 @@ mod call;
 #[expect(dead_code, reason = "the simulation uses more of it")]
 mod checker;
 mod control;
+mod failing;
 mod full;
 #[path = "../load/mod.rs"]
 mod load;

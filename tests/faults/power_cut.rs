@@ -62,7 +62,7 @@ fn power_cuts_lose_nothing_acknowledged() {
     }
     println!("{cuts} cuts, {acknowledged} messages acknowledged, none lost; undone: {lost:?}");
     assert!(acknowledged > 10 * cuts, "there was no load");
-    assert!(lost.files > 0 && lost.names > 0, "the cuts took nothing away");
+    assert!(lost.files + lost.names > 0, "the cuts took nothing away");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Condvar;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -33,6 +35,7 @@ pub(crate) struct History {
     begun: Instant,
     told: Mutex<Told>,
     changed: Condvar,
+    may_fail: AtomicBool,
 }
 
 impl History {
@@ -46,7 +49,12 @@ impl History {
             numbers: 0,
             news: Instant::now(),
         };
-        Self { begun: Instant::now(), told: Mutex::new(told), changed: Condvar::new() }
+        Self {
+            begun: Instant::now(),
+            told: Mutex::new(told),
+            changed: Condvar::new(),
+            may_fail: AtomicBool::new(false),
+        }
     }
 
     /// Microseconds since the beginning.
@@ -72,6 +80,16 @@ impl History {
             told.news = Instant::now();
         }
         told.facts.push((now, fact.clone()));
+    }
+
+    /// The broker may end by itself, and close connections that it has not read.
+    pub(crate) fn expect_failure(&self) {
+        self.may_fail.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a connection that the broker closes is one that it has read to its end.
+    pub(crate) fn trusts_closes(&self) -> bool {
+        !self.may_fail.load(Ordering::Relaxed)
     }
 
     /// Something is wrong that the checker can't see.

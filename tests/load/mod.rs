@@ -100,6 +100,11 @@ impl Load {
         self.history.tell(&Fact::Recovered);
     }
 
+    /// The broker may end by itself from now on.
+    pub(crate) fn expect_failure(&self) {
+        self.history.expect_failure();
+    }
+
     /// What was found wrong so far.
     pub(crate) fn violations(&self) -> Vec<String> {
         let violations = self.history.violations();

@@ -294,7 +294,8 @@ fn wait_for_close(part: &Part<'_>, mut stream: TcpStream, link: u64, disconnecte
     loop {
         match stream.read(&mut rest) {
             Ok(0) => {
-                let closed = Fact::ServerClosed { connection: link, read_all: disconnected };
+                let read_all = disconnected && part.history.trusts_closes();
+                let closed = Fact::ServerClosed { connection: link, read_all };
                 return part.history.tell(&closed);
             }
             Ok(_) => {}
