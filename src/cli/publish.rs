@@ -183,6 +183,7 @@ async fn read_stdin() -> Result<Bytes, Failure> {
 }
 
 /// Takes payloads from the source to the broker.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Publisher<R> {
     client: Client,
     version: ProtocolVersion,
