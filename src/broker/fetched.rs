@@ -19,7 +19,7 @@ impl Broker {
             Err(error) => {
                 tracing::error!(%error, "a read failed; it is tried again");
                 self.stats.read_errors += 1;
-                return self.read_failed(awaited, ticket);
+                return self.read_failed(&awaited, ticket);
             }
         };
         self.note_damage(&result.damage);
@@ -38,8 +38,8 @@ impl Broker {
     }
 
     /// The disk can't read: who waits for it stands where it stood, and asks again later.
-    fn read_failed(&mut self, awaited: Awaited, ticket: u64) {
-        match awaited {
+    fn read_failed(&mut self, awaited: &Awaited, ticket: u64) {
+        match *awaited {
             Awaited::Chunk(turn) | Awaited::Record(turn, _) => {
                 if let Some(cursor) = self.cursor_that_awaits(turn, ticket) {
                     let failures = cursor.failures;

@@ -1,5 +1,7 @@
 //! A data directory whose newest record is not where the wall clock is.
 
+#![expect(clippy::disallowed_types, reason = "the test says what the wall says")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,11 +47,10 @@ fn left_at(dir: &Path, moment: Timestamp) {
 
 fn start(dir: &Path) -> Running {
     let mut config = config(listener("plain"));
-    config.data.dir = dir.to_owned();
+    config.data.dir = dir.into();
     Server::new(config).start().unwrap()
 }
 
-#[expect(clippy::disallowed_types, reason = "the test says what the wall says")]
 fn wall() -> Timestamp {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     Timestamp::EPOCH + now
