@@ -294,25 +294,30 @@ fn answer(
 /// What a client that speaks HTTP is told if it does not ask for a WebSocket: a browser, a health check.
 fn answer_to_no_websocket(error: &tungstenite::Error) -> Option<ErrorResponse> {
     let tungstenite::Error::Protocol(violation) = error else { return None };
-    match violation {
+    let asks_for_something_else = matches!(
+        violation,
         ProtocolError::WrongHttpMethod
-        | ProtocolError::WrongHttpVersion
-        | ProtocolError::MissingConnectionUpgradeHeader
-        | ProtocolError::MissingUpgradeWebSocketHeader
-        | ProtocolError::MissingSecWebSocketVersionHeader => {
-            let mut response = refusal(StatusCode::UPGRADE_REQUIRED, NO_UPGRADE);
-            let headers = response.headers_mut();
-            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade, close"));
-            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            Some(response)
-        }
-        ProtocolError::MissingSecWebSocketKey
-        | ProtocolError::InvalidSecWebSocketKey
-        | ProtocolError::InvalidHeader(_)
-        | ProtocolError::JunkAfterRequest => Some(refusal(StatusCode::BAD_REQUEST, NO_UPGRADE)),
-        _ => None,
+            | ProtocolError::WrongHttpVersion
+            | ProtocolError::MissingConnectionUpgradeHeader
+            | ProtocolError::MissingUpgradeWebSocketHeader
+            | ProtocolError::MissingSecWebSocketVersionHeader
+    );
+    if asks_for_something_else {
+        let mut response = refusal(StatusCode::UPGRADE_REQUIRED, NO_UPGRADE);
+        let headers = response.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade, close"));
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return Some(response);
     }
+    let asks_wrongly = matches!(
+        violation,
+        ProtocolError::MissingSecWebSocketKey
+            | ProtocolError::InvalidSecWebSocketKey
+            | ProtocolError::InvalidHeader(_)
+            | ProtocolError::JunkAfterRequest
+    );
+    asks_wrongly.then(|| refusal(StatusCode::BAD_REQUEST, NO_UPGRADE))
 }
 
 async fn write(transport: &mut Transport, response: &ErrorResponse) -> tungstenite::Result<()> {
