@@ -187,7 +187,7 @@ enum Turn {
 }
 
 /// What a ticket's answer is for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Awaited {
     /// A chunk of the log for somebody who is behind.
     Chunk(Turn),

@@ -142,8 +142,7 @@ impl PublishArgs {
             give_up_at: None,
             published: 0,
             exhausted: false,
-            was_connected: false,
-            is_connected: false,
+            reached: Reached::Never,
             cut_off: 0,
             refused: None,
             quiet,
@@ -182,6 +181,17 @@ async fn read_stdin() -> Result<Bytes, Failure> {
     Ok(payload.into())
 }
 
+/// Whether the broker has let us in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// Not yet.
+    Never,
+    /// It has, and the connection is up.
+    Now,
+    /// It had.
+    Before,
+}
+
 /// Takes payloads from the source to the broker.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Publisher<R> {
@@ -195,8 +205,7 @@ struct Publisher<R> {
     give_up_at: Option<Instant>,
     published: u64,
     exhausted: bool,
-    was_connected: bool,
-    is_connected: bool,
+    reached: Reached,
     /// How many connections in a row ended while messages waited, with nothing acknowledged.
     cut_off: u32,
     /// The first refusal.
@@ -269,8 +278,7 @@ impl<R: AsyncBufRead + Unpin> Publisher<R> {
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Connected { .. } => {
-                self.was_connected = true;
-                self.is_connected = true;
+                self.reached = Reached::Now;
                 if self.template.qos == QoS::AtMostOnce {
                     self.give_up_at = None;
                 }
@@ -295,10 +303,11 @@ impl<R: AsyncBufRead + Unpin> Publisher<R> {
 
     fn handle_lost(&mut self, error: &ClientError) -> Result<(), Failure> {
         let failure = self.quietly(client_failure(error, self.version));
-        if !self.was_connected || !error.is_transient() {
+        if self.reached == Reached::Never || !error.is_transient() {
             return Err(failure);
         }
-        let cut_off = std::mem::take(&mut self.is_connected) && self.client.in_flight() > 0;
+        let before = std::mem::replace(&mut self.reached, Reached::Before);
+        let cut_off = before == Reached::Now && self.client.in_flight() > 0;
         self.cut_off += u32::from(cut_off);
         if self.cut_off >= CUT_OFF_MAX {
             return Err(self.quietly(self.refused_by_cutting()));

@@ -294,7 +294,7 @@ fn answer(
 /// What a client that speaks HTTP is told if it does not ask for a WebSocket: a browser, a health check.
 fn answer_to_no_websocket(error: &tungstenite::Error) -> Option<ErrorResponse> {
     let tungstenite::Error::Protocol(violation) = error else { return None };
-    let wants_no_websocket = matches!(
+    let asks_for_something_else = matches!(
         violation,
         ProtocolError::WrongHttpMethod
             | ProtocolError::WrongHttpVersion
@@ -302,7 +302,7 @@ fn answer_to_no_websocket(error: &tungstenite::Error) -> Option<ErrorResponse> {
             | ProtocolError::MissingUpgradeWebSocketHeader
             | ProtocolError::MissingSecWebSocketVersionHeader
     );
-    if wants_no_websocket {
+    if asks_for_something_else {
         let mut response = refusal(StatusCode::UPGRADE_REQUIRED, NO_UPGRADE);
         let headers = response.headers_mut();
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -310,14 +310,14 @@ fn answer_to_no_websocket(error: &tungstenite::Error) -> Option<ErrorResponse> {
         headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         return Some(response);
     }
-    let is_malformed = matches!(
+    let asks_wrongly = matches!(
         violation,
         ProtocolError::MissingSecWebSocketKey
             | ProtocolError::InvalidSecWebSocketKey
             | ProtocolError::InvalidHeader(_)
             | ProtocolError::JunkAfterRequest
     );
-    is_malformed.then(|| refusal(StatusCode::BAD_REQUEST, NO_UPGRADE))
+    asks_wrongly.then(|| refusal(StatusCode::BAD_REQUEST, NO_UPGRADE))
 }
 
 async fn write(transport: &mut Transport, response: &ErrorResponse) -> tungstenite::Result<()> {
