@@ -246,7 +246,10 @@ impl Client {
             Packet::Suback(suback) => {
                 self.handle_suback(suback.packet_id, &suback.reason_codes, effects);
             }
-            Packet::Unsuback(unsuback) => self.handle_unsuback(unsuback.packet_id, effects),
+            Packet::Unsuback(unsuback) => {
+                let refused = unsuback.reason_codes.iter().any(|code| code.is_error());
+                self.handle_unsuback(unsuback.packet_id, refused, effects);
+            }
             Packet::Pingresp => {}
             Packet::Disconnect(_) => effects.closes = true,
             other @ (Packet::Connect(_)
@@ -409,8 +412,10 @@ impl Client {
         }
     }
 
-    fn handle_unsuback(&mut self, id: PacketId, effects: &mut Effects) {
+    fn handle_unsuback(&mut self, id: PacketId, refused: bool, effects: &mut Effects) {
         match self.requests.remove(&id) {
+            // Whether the subscription is there, nobody knows now.
+            Some(Request::Unsubscribe(_)) if refused => {}
             Some(Request::Unsubscribe(filters)) => {
                 effects.facts.push(Fact::Unsubscribed { connection: self.link, request: id.get() });
                 self.filters.retain(|filter| !filters.contains(filter));
