@@ -19,9 +19,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::broker::router::GroupIndex;
+use crate::broker::walk::Cursor;
 use crate::commitlog::KeyMatcher;
 use crate::commitlog::Offset;
-use crate::commitlog::StoredRecord;
 use crate::mqtt::ClientId;
 use crate::mqtt::PacketId;
 use crate::mqtt::Text;
@@ -157,20 +157,9 @@ pub(super) enum Mode {
 /// Where a client that is behind stands.
 #[derive(Debug)]
 pub(super) struct Behind {
-    /// Every message below had its turn.
-    pub(super) next: Offset,
+    pub(super) cursor: Cursor,
     /// Messages published at QoS 0 below were handed on when they came, or are not for this connection.
     pub(super) qos0_from: Offset,
-    /// What was read and had no turn yet.
-    pub(super) chunk: VecDeque<StoredRecord>,
-    /// Everything below was read.
-    pub(super) scanned: Offset,
-    /// What is awaited from the disk.
-    pub(super) fetch: Option<u64>,
-    /// Reads that failed, one after the other.
-    pub(super) failures: u32,
-    /// A single record from the disk: its offset, and the record if it could be read.
-    pub(super) single: Option<(Offset, Option<StoredRecord>)>,
     /// The session's filters as one question, as long as they don't change.
     pub(super) matcher: Option<Arc<dyn KeyMatcher>>,
 }
@@ -184,16 +173,7 @@ impl std::fmt::Debug for dyn KeyMatcher {
 impl Behind {
     /// Behind from `next` on; QoS 0 from `qos0_from` on.
     pub(super) fn at(next: Offset, qos0_from: Offset) -> Box<Self> {
-        Box::new(Self {
-            next,
-            qos0_from,
-            chunk: VecDeque::new(),
-            scanned: next,
-            fetch: None,
-            failures: 0,
-            single: None,
-            matcher: None,
-        })
+        Box::new(Self { cursor: Cursor::at(next), qos0_from, matcher: None })
     }
 }
 

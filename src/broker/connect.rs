@@ -25,6 +25,7 @@ use crate::mqtt::ProtocolVersion;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
+use crate::mqtt::topic_levels;
 
 impl Broker {
     pub(super) fn handle_connect(&mut self, slot: usize, connect: Connect) {
@@ -167,7 +168,7 @@ impl Broker {
         if let Some(will) = &connect.will {
             let action = Action::Publish { topic: &will.topic, retain: will.retain, qos: will.qos };
             if will.topic.starts_with('$')
-                || will.topic.split('/').count() > self.options.topic_levels_max
+                || topic_levels(&will.topic) > self.options.topic_levels_max
             {
                 return Some((
                     ReasonCode::TopicNameInvalid,

@@ -50,6 +50,7 @@ mod storage;
 mod subscribe;
 mod sys;
 mod timers;
+mod walk;
 mod will;
 
 use std::collections::BTreeMap;
@@ -188,14 +189,10 @@ enum Turn {
 /// What a ticket's answer is for.
 #[derive(Clone, Debug)]
 enum Awaited {
-    /// A chunk of the log for a client that is behind.
-    ClientChunk(ClientRef),
-    /// One record for a client: a retained or an assigned message.
-    ClientRecord(ClientRef, Offset),
-    /// A chunk of the log for a group that is behind.
-    GroupChunk(GroupIndex, GroupKey),
-    /// One record for a group: a message that came back.
-    GroupRecord(GroupIndex, GroupKey, Offset),
+    /// A chunk of the log for somebody who is behind.
+    Chunk(Turn),
+    /// One record for somebody who is behind: a retained or an assigned message, or one that came back to a group.
+    Record(Turn, Offset),
     /// A password.
     Password(ConnectionId),
     /// A chunk of the log in which retention counts what a session loses.

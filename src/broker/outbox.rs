@@ -24,12 +24,17 @@ use crate::mqtt::ProtocolVersion;
 /// How many answers may wait to become durable before nothing more is taken from the connection.
 const GATED_MAX: usize = 65_536;
 
+/// The most bytes that are set aside for what is to come.
+const SET_ASIDE_MAX: usize = 64 << 10;
+
 /// The packets and bytes on their way to one connection.
 #[derive(Debug)]
 pub(super) struct Outbox {
     version: ProtocolVersion,
     packet_size_max: usize,
     ready: BytesMut,
+    /// How many bytes were taken last: the next will be much the same.
+    taken: usize,
     gated: VecDeque<(Offset, Packet)>,
     given: usize,
     limit: usize,
@@ -44,6 +49,7 @@ impl Outbox {
             version: ProtocolVersion::V3_1_1,
             packet_size_max: usize::MAX,
             ready: BytesMut::new(),
+            taken: 0,
             gated: VecDeque::new(),
             given: 0,
             limit,
@@ -68,9 +74,8 @@ impl Outbox {
     }
 
     fn encode(&mut self, packet: &Packet) {
-        if let Err(error) =
-            packet.encode_within(self.version, self.packet_size_max, &mut self.ready)
-        {
+        let (version, packet_size_max) = (self.version, self.packet_size_max);
+        if let Err(error) = packet.encode_within(version, packet_size_max, self.buffer()) {
             tracing::debug!(packet = %packet.packet_type(), %error, "not sent");
         }
     }
@@ -104,8 +109,11 @@ impl Outbox {
         self.opening
     }
 
-    /// Where deliveries are encoded.
+    /// Where packets are encoded. An empty one is made large enough for as much as there was last time.
     pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        if self.ready.is_empty() {
+            self.ready.reserve(self.taken.min(SET_ASIDE_MAX));
+        }
         &mut self.ready
     }
 
@@ -137,6 +145,7 @@ impl Outbox {
     /// All bytes that are ready, for the transport.
     pub(super) fn take(&mut self) -> SmallVec<[Bytes; 2]> {
         self.given += self.ready.len();
+        self.taken = self.ready.len();
         let bytes = self.ready.split().freeze();
         let mut chunks = SmallVec::new();
         if !bytes.is_empty() {

@@ -127,7 +127,7 @@ fn progress_row(
 ) -> ProgressRow {
     let walked = match &client.mode {
         Mode::Live => routed,
-        Mode::Behind(behind) => behind.next,
+        Mode::Behind(behind) => behind.cursor.next,
     };
     let run = client.runs.front().map(|run| run.place);
     let walked = [run, ahead].into_iter().flatten().fold(walked, Offset::min);

@@ -15,6 +15,7 @@ use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
+use crate::mqtt::topic_levels;
 use crate::mutant::Mutant;
 use crate::store::NewMessage;
 use crate::store::Row;
@@ -134,8 +135,8 @@ impl Broker {
         if publish.retain && self.retains_enough(topic, publish.payload) {
             return Some((ReasonCode::QuotaExceeded, Dropped::RetainedFull));
         }
-        if topic.starts_with('$') || topic.split('/').count() > self.options.topic_levels_max {
-            return Some((ReasonCode::TopicNameInvalid, Dropped::NotAuthorized));
+        if topic.starts_with('$') || topic_levels(topic) > self.options.topic_levels_max {
+            return Some((ReasonCode::TopicNameInvalid, Dropped::Invalid));
         }
         let connected = self.connections.get(slot)?.connected()?;
         let action = Action::Publish { topic, retain: publish.retain, qos: publish.qos };
@@ -145,7 +146,7 @@ impl Broker {
         let text =
             self.options.check_payload_format && publish.payload_format_indicator() == Some(true);
         if text && simdutf8::basic::from_utf8(publish.payload).is_err() {
-            return Some((ReasonCode::PayloadFormatInvalid, Dropped::NotAuthorized));
+            return Some((ReasonCode::PayloadFormatInvalid, Dropped::Invalid));
         }
         None
     }

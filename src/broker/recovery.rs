@@ -126,7 +126,7 @@ impl Broker {
             .sessions()
             .filter_map(|(client_id, session)| {
                 let expiry = session.session.as_ref().map_or(0, |row| row.expiry_interval);
-                Some((client_id.clone(), session.will.clone()?, expiry))
+                Some((client_id.clone(), session.will.as_deref()?.clone(), expiry))
             })
             .collect();
         for (client_id, row, expiry) in wills {

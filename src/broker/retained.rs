@@ -8,7 +8,6 @@ use std::ops::Bound;
 
 use crate::broker::Broker;
 use crate::broker::catch_up::Located;
-use crate::broker::catch_up::Walk;
 use crate::broker::client::Behind;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Run;
@@ -16,6 +15,7 @@ use crate::broker::coverage::is_shared;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
 use crate::broker::message::Message;
+use crate::broker::walk::Walk;
 use crate::commitlog::Offset;
 use crate::mqtt::QoS;
 use crate::mqtt::SubscriptionId;
@@ -163,7 +163,7 @@ impl Broker {
         if walk == Walk::More {
             self.pass_topic(client, topic);
         } else if let Some(record) = fetched {
-            behind.single = Some((retained.offset, Some(record)));
+            behind.cursor.single = Some((retained.offset, Some(record)));
         }
         walk
     }

@@ -14,7 +14,6 @@ use std::time::Duration;
 use crate::broker::Broker;
 use crate::broker::Timer;
 use crate::broker::Turn;
-use crate::broker::client::Mode;
 use crate::broker::close::Ending;
 use crate::broker::event::Output;
 use crate::broker::options::OnWriteFailure;
@@ -88,7 +87,7 @@ impl Broker {
 
     /// The disk is full: messages are refused from now on, and it is looked after from time to time.
     pub(super) fn disk_is_full(&mut self) {
-        if self.commit.set_full(true) {
+        if self.commit.set_full() {
             tracing::error!("the disk is full: publishes are refused until there is space");
             self.resume_held();
         }
@@ -99,7 +98,7 @@ impl Broker {
 
     /// There is space again.
     pub(super) fn disk_has_space(&mut self) {
-        if self.commit.set_full(false) {
+        if self.commit.set_roomy() {
             tracing::warn!("the disk has space again: publishes are taken");
         }
     }
@@ -214,17 +213,10 @@ impl Broker {
 
     /// Lets whoever waits for this read ask again.
     pub(super) fn read_again(&mut self, turn: Turn, ticket: u64) {
-        match turn {
-            Turn::Client(client) => {
-                let known = self.clients.get_mut(client.index());
-                let known = known.filter(|known| known.epoch == client.epoch);
-                if let Some(Mode::Behind(behind)) = known.map(|known| &mut known.mode) {
-                    behind.fetch.take_if(|awaited| *awaited == ticket);
-                }
-                self.queue_turn(client);
-            }
-            Turn::Group(group) => self.group_read_again(group, ticket),
+        if let Some(cursor) = self.cursor(turn) {
+            cursor.fetch.take_if(|awaited| *awaited == ticket);
         }
+        self.queue(turn);
     }
 
     /// How an orderly end ends: with what has failed, if something has.

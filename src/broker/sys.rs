@@ -52,6 +52,9 @@ impl Broker {
         filter: &str,
         subscription_id: Option<SubscriptionId>,
     ) {
+        if self.options.sys_interval.is_zero() {
+            return;
+        }
         let ids: SubscriptionIds = subscription_id.into_iter().collect();
         for (topic, value) in self.sys_values() {
             if TopicFilter::text_matches(filter, &topic) {

@@ -106,6 +106,6 @@ impl Broker {
     }
 
     pub(super) fn will_row(&self, client_id: &ClientId) -> Option<WillRow> {
-        self.store.state().session(client_id).and_then(|session| session.will.clone())
+        self.store.state().session(client_id).and_then(|session| session.will.as_deref().cloned())
     }
 }

@@ -32,6 +32,8 @@ pub struct VerifyReport {
     pub start_offset: Offset,
     /// The offset after the last record.
     pub next_offset: Offset,
+    /// Below this offset the cleaner has taken out records that later ones supersede.
+    pub cleaned_to: Offset,
     /// Places that are wrong.
     pub damaged: usize,
     /// Bytes after the last sound batch of the active segment: being written just now, or a torn tail.
@@ -100,7 +102,9 @@ pub fn verify_records(
     verified.start_offset = bases.first().copied().unwrap_or_default();
     let Some(log_id) = found.log_id else { return Ok(verified) };
     for (number, base) in bases.iter().enumerate() {
-        format::header_of(disk, *base)?;
+        let header = format::header_of(disk, *base)?;
+        let cleaned_to = header.map_or(Offset::ZERO, |header| header.cleaned_to);
+        verified.cleaned_to = verified.cleaned_to.max(cleaned_to);
         let next_base = bases.get(number + 1).copied();
         let damage = verify_segment(disk, log_id, *base, next_base, &mut verified)?;
         verified.damaged += note(&damage);

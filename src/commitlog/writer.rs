@@ -29,6 +29,9 @@ use crate::mutant::Mutant;
 /// How much of a new file is filled with zeros in one step.
 const FILL_BYTES: usize = 1 << 20;
 
+/// What it is filled with: never written to, so it takes no memory.
+static ZEROS: [u8; FILL_BYTES] = [0; FILL_BYTES];
+
 /// How far a commit goes before it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -396,8 +399,8 @@ impl Writer {
             }
             Prepared::Filling(file, filled) if filled < self.segment_bytes => {
                 let left = usize::try_from(self.segment_bytes - filled).unwrap_or(usize::MAX);
-                let zeros = vec![0; left.min(FILL_BYTES)];
-                file.write_at(&zeros, filled)
+                let zeros = ZEROS.get(..left).unwrap_or(&ZEROS);
+                file.write_at(zeros, filled)
                     .map_err(|error| StorageError::write(name, filled, error))?;
                 Ok(Prepared::Filling(file, filled + zeros.len() as u64))
             }

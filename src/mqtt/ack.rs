@@ -62,6 +62,13 @@ impl Ack {
         Ok(ack)
     }
 
+    /// Whether the packet id is all there is to say.
+    pub(super) fn is_plain_success(&self) -> bool {
+        self.reason_code == ReasonCode::Success
+            && self.reason_string.is_none()
+            && self.user_properties.is_empty()
+    }
+
     /// Leaves out as much of the end as says nothing.
     pub(super) fn write_body<S: Sink>(
         &self,

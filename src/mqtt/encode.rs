@@ -79,6 +79,12 @@ impl Packet {
         size_max: usize,
         out: &mut BytesMut,
     ) -> Result<(), EncodeError> {
+        if let Some(bytes) = self.short_acknowledgement()
+            && bytes.len() <= size_max
+        {
+            out.extend_from_slice(&bytes);
+            return Ok(());
+        }
         if self.encoded_length(version)? <= size_max {
             return self.encode(version, out);
         }
@@ -137,6 +143,16 @@ impl Packet {
             | Self::Pingreq
             | Self::Pingresp => {}
         }
+    }
+
+    /// All of an acknowledgement that says only that all is well, as most do: the same in every version.
+    fn short_acknowledgement(&self) -> Option<[u8; 4]> {
+        let (Self::Puback(ack) | Self::Pubrec(ack) | Self::Pubrel(ack) | Self::Pubcomp(ack)) = self
+        else {
+            return None;
+        };
+        let [high, low] = ack.packet_id.get().to_be_bytes();
+        ack.is_plain_success().then(|| [self.first_byte(), 2, high, low])
     }
 
     fn encoding_version(&self, version: ProtocolVersion) -> ProtocolVersion {
@@ -227,4 +243,37 @@ pub(super) fn write_fixed_header(
     out.u8(first_byte);
     out.variable_byte_integer(remaining_length);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::Ack;
+    use crate::mqtt::PacketId;
+
+    #[test]
+    fn a_plain_acknowledgement_is_the_same_on_both_ways() {
+        let id = PacketId::new(0x1234).unwrap();
+        for make in [Packet::Puback, Packet::Pubrec, Packet::Pubrel, Packet::Pubcomp] {
+            for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
+                for packet in [
+                    make(Ack::new(id)),
+                    make(Ack::with_reason(id, ReasonCode::PacketIdentifierNotFound)),
+                ] {
+                    let (mut short, mut long) = (BytesMut::new(), BytesMut::new());
+                    let outcome = packet.encode_within(version, 100, &mut short);
+                    assert_eq!(outcome, packet.encode(version, &mut long));
+                    assert_eq!(short, long);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_plain_acknowledgement_keeps_to_the_limit() {
+        let packet = Packet::Puback(Ack::new(PacketId::MIN));
+        let mut out = BytesMut::new();
+        let outcome = packet.encode_within(ProtocolVersion::V5, 3, &mut out);
+        assert_eq!((outcome, out.len()), (Err(EncodeError::TooLarge), 0));
+    }
 }

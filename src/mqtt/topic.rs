@@ -35,6 +35,11 @@ impl TopicName {
     }
 }
 
+/// How many levels a topic name or filter has: `a/b/c` has three.
+pub fn topic_levels(topic: &str) -> usize {
+    1 + topic.bytes().filter(|byte| *byte == b'/').count()
+}
+
 impl TopicFilter {
     /// Whether a message of this topic goes to this filter.
     ///
@@ -272,6 +277,13 @@ mod tests {
         assert_eq!((plain.share(), plain.filter().as_str()), (None, "$share"));
         let leading = SubscriptionFilter::parse("$share/g//a").unwrap();
         assert_eq!(leading.filter(), &"/a");
+    }
+
+    #[test]
+    fn levels_are_counted_as_they_are_split() {
+        for topic in ["", "/", "a", "a/b", "/a//b/", "ä/€/x"] {
+            assert_eq!(topic_levels(topic), topic.split('/').count(), "{topic}");
+        }
     }
 
     #[test]

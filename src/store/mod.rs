@@ -100,6 +100,7 @@ use crate::commitlog::Offset;
 use crate::commitlog::PendingBatch;
 use crate::commitlog::Read;
 use crate::commitlog::Record;
+use crate::commitlog::StoredRecord;
 use crate::mqtt::ClientId;
 use crate::mqtt::PacketId;
 use crate::mqtt::QoS;
@@ -260,6 +261,11 @@ impl Store {
     /// The message at an offset, if it is in memory; the open batch is. It keeps its whole batch in memory: let go of it soon.
     pub fn peek(&self, offset: Offset) -> Option<StoredMessage> {
         self.log.peek(offset).and_then(StoredMessage::new)
+    }
+
+    /// As [`Store::peek`], of whatever kind: [`MessageView::from_record`] reads it once, where it is needed once.
+    pub fn peek_record(&self, offset: Offset) -> Option<StoredRecord> {
+        self.log.peek(offset)
     }
 
     /// The record at an offset, of whatever kind, from memory or by a cold read: what a retained message is read with.

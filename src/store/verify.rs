@@ -42,13 +42,14 @@ pub fn is_readable(record: &StoredRecord) -> bool {
 }
 
 /// Checks the checkpoint in `state_store` against the log on `disk`. A state store that has to be opened to be read may be changed by that:
-/// it is a copy.
+/// it is a copy. `cleaned_to` is what a check of the log said.
 ///
 /// # Errors
 /// [`LogError`] when the log can't be read.
 pub fn verify_state(
     disk: &dyn Disk,
     state_store: Box<dyn StateStore>,
+    cleaned_to: Offset,
 ) -> Result<StateReport, LogError> {
     let mut report = StateReport::default();
     let mut kept = Fold::default();
@@ -68,7 +69,7 @@ pub fn verify_state(
     report.retained = log.state.retained().len();
     if let Some(meta) = meta {
         report.checkpoint = Some(meta.offset);
-        report.compare(meta, &log, &kept.state);
+        report.compare(meta, &log, &kept.state, cleaned_to);
     }
     Ok(report)
 }
@@ -139,10 +140,15 @@ fn read(disk: &dyn Disk, meta: Option<Meta>, kept: &mut Fold) -> Result<Read, Lo
 }
 
 impl StateReport {
-    fn compare(&mut self, meta: Meta, log: &Read, kept: &State) {
+    fn compare(&mut self, meta: Meta, log: &Read, kept: &State, cleaned_to: Offset) {
         let reason = if meta.offset > log.next_offset {
             let next_offset = log.next_offset;
             Some(RebuildReason::AheadOfLog { checkpoint: meta.offset, next_offset })
+        } else if meta.offset < cleaned_to {
+            // An older checkpoint that was put back, or one that was looked at while newer ones were written.
+            self.rebuild =
+                Some(RebuildReason::BehindCleaner { checkpoint: meta.offset, cleaned_to });
+            return;
         } else if log.same_log {
             None
         } else {

@@ -160,7 +160,10 @@ impl Session {
                 }
             }
         }
-        self.settle(request, seq);
+        // A subscription that was not replaced is still there.
+        let refused = self.spans.iter().filter(|span| span.request == request && span.refused);
+        let kept: Vec<String> = refused.map(|span| span.asked.filter.clone()).collect();
+        self.settle(request, &kept, seq);
         if codes.next().is_some() {
             problem = Some(format!("{}: SUBACK with more codes than filters", self.client));
         }
@@ -179,20 +182,17 @@ impl Session {
     }
 
     pub(super) fn unsubscribed(&mut self, request: (u64, u16), seq: Seq) {
-        self.settle(request, seq);
+        self.settle(request, &[], seq);
     }
 
-    /// What a request was to end is gone, unless it was refused: then nobody knows.
-    fn settle(&mut self, request: (u64, u16), seq: Seq) {
-        let refused = |span: &&Span| span.request == request && span.refused;
-        let refused: Vec<String> =
-            self.spans.iter().filter(refused).map(|span| span.asked.filter.clone()).collect();
-        for span in self
-            .spans
-            .iter_mut()
-            .filter(|span| span.ending.is_some() && span.ending_request == request)
-            .filter(|span| !refused.contains(&span.asked.filter))
-        {
+    /// What a request was to end is gone, but for what it was refused to replace.
+    fn settle(&mut self, request: (u64, u16), kept: &[String], seq: Seq) {
+        let ends = |span: &&mut Span| {
+            span.ending.is_some()
+                && span.ending_request == request
+                && !kept.contains(&span.asked.filter)
+        };
+        for span in self.spans.iter_mut().filter(ends) {
             span.gone.get_or_insert(seq);
         }
     }

@@ -76,7 +76,7 @@ fn owed(broker: &Broker, id: &str, count: usize) {
 fn spoil(segment: &Path) {
     let mut bytes = std::fs::read(segment).unwrap();
     let position = bytes.windows(6).position(|window| window == b"needle").unwrap();
-    bytes[position + 100] ^= 1;
+    *bytes.get_mut(position + 100).unwrap() ^= 1;
     std::fs::write(segment, bytes).unwrap();
 }
 
@@ -218,12 +218,12 @@ fn a_repair_gives_up_what_is_broken_and_nothing_else() {
     assert_eq!(verified_json(&copies[0]), broken);
     verified(&folder);
 
-    let mut broker = Broker::start_in(directory, &[]);
-    assert!(!broker.startup.contains("damage"), "{}", broker.startup);
-    owed(&broker, "one", 60 - usize::try_from(lost).unwrap());
+    let mut again = Broker::start_in(directory, &[]);
+    assert!(!again.startup.contains("damage"), "{}", again.startup);
+    owed(&again, "one", 60 - usize::try_from(lost).unwrap());
     let ended = log(&["repair", "--data", path]);
     ended.expect_failure(1, "is a broker using it?");
-    broker.program.child().kill().unwrap();
+    again.program.child().kill().unwrap();
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn a_start_that_fails_leaves_no_directory_behind() {
     for (words, code, message) in [
         (&["--listen", taken.as_str()][..], 1, "in use"),
         (&["--listen", ANY_PORT, "--listen", &taken], 1, "in use"),
-        (&["--listen", ANY_PORT, "--set", &rules], 2, "ACL file"),
+        (&["--listen", ANY_PORT, "--set", &rules], 2, "access.acl: "),
     ] {
         run(&[&["serve", "--data", path], words].concat()).expect_failure(code, message);
         assert!(!new.exists(), "{words:?}");

@@ -1,16 +1,20 @@
 //! A spoiled directory, opened without a broker: the log is checked, the store opened, every record compared.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use tidelog::commitlog::Damage;
+use tidelog::commitlog::DumpFilter;
 use tidelog::commitlog::EveryKey;
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::Read;
 use tidelog::commitlog::StoredRecord;
 use tidelog::commitlog::disk::Disk;
 use tidelog::commitlog::disk::OsDisk;
+use tidelog::commitlog::dump;
+use tidelog::commitlog::repair;
 use tidelog::commitlog::verify;
 use tidelog::store::CheckpointUse;
 use tidelog::store::Opened;
@@ -18,6 +22,7 @@ use tidelog::store::Options;
 use tidelog::store::SledStateStore;
 use tidelog::store::StateStore;
 use tidelog::store::Store;
+use tidelog::store::verify_state;
 use tidelog::time::Timestamp;
 
 use crate::truth::Truth;
@@ -46,6 +51,34 @@ pub(crate) fn verify_complains(folder: &Path) -> bool {
     let disk = OsDisk::open(folder).unwrap();
     let verified = verify(&disk, &mut |_| ()).expect("a check goes through");
     verified.damaged > 0 || verified.unfinished_bytes > 0
+}
+
+/// Whether a check of a directory's state against its log finds anything. Opens the state.
+pub(crate) fn state_complains(folder: &Path) -> bool {
+    let disk = OsDisk::open(folder).unwrap();
+    let state = Box::new(SledStateStore::new(folder.join("state")));
+    !verify_state(&disk, state, Offset::ZERO).expect("a check goes through").faults.is_empty()
+}
+
+/// Mends a directory: what is left is what was not lost, nobody complains any more, and what was given up is what is missing.
+pub(crate) fn check_repaired(folder: &Path, truth: &Truth, lost: &BTreeSet<u64>) {
+    let disk = OsDisk::open(folder).unwrap();
+    let repaired = repair(&disk).expect("a repair goes through");
+    assert!(!verify_complains(folder), "after {repaired:?}");
+    let mut found = Vec::new();
+    let damage = dump(&disk, &DumpFilter::default(), &mut |record| {
+        found.push(record);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(damage.unwrap(), []);
+    assert!(found.iter().eq(truth.left(lost)), "records are as they were after {repaired:?}");
+    let end = found.last().map_or(0, |record| record.offset.as_u64());
+    let start = found.first().map_or(0, |record| record.offset.as_u64());
+    for offset in lost.range(start..end) {
+        let told = repaired.given_up.iter().any(|given_up| covers(&given_up.damage, *offset));
+        assert!(told, "offset {offset} was given up: {repaired:?}");
+    }
+    assert!(repair(&disk).unwrap().is_empty(), "there is nothing left to mend");
 }
 
 /// Opens the store in a directory and checks it.

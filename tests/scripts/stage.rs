@@ -195,6 +195,7 @@ impl Stage {
             "topic_alias_maximum" => options.session.topic_alias_maximum = value.parse().unwrap(),
             "keep_alive_max" => options.session.keep_alive_max = Some(value.parse().unwrap()),
             "session_expiry_max" => options.session.session_expiry_max = number(),
+            "sys_interval" => options.sys_interval = Duration::from_secs(number().into()),
             "output_bytes_max" => options.output_bytes_max = value.parse().unwrap(),
             "pending_bytes_max" => options.pending_bytes_max = value.parse().unwrap(),
             "read_only" => options.on_write_failure = OnWriteFailure::ReadOnly,

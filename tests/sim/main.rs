@@ -24,6 +24,7 @@ mod network;
 mod plan;
 mod storm;
 mod trace;
+mod watch;
 mod world;
 
 use std::panic::AssertUnwindSafe;

@@ -14,12 +14,12 @@ use std::collections::BTreeSet;
 use tidelog::broker::ConnectionId;
 use tidelog::broker::Event;
 use tidelog::broker::Output;
-use tidelog::broker::StorageState;
 use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::mqtt::Decoder;
 use tidelog::mqtt::Packet;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::ReasonCode;
+use tidelog::store::ClockFound;
 use tidelog::store::MemoryStateStore;
 use tidelog::time::Timestamp;
 
@@ -41,6 +41,7 @@ use crate::plan::MILLI;
 use crate::plan::Plan;
 use crate::plan::SECOND;
 use crate::trace::Trace;
+use crate::watch;
 
 /// When the world begins, in seconds after the Unix epoch.
 const BEGINNING: u64 = 1_700_000_000;
@@ -53,9 +54,6 @@ const AUDITING: u64 = 10 * SECOND;
 
 /// Bytes of answers that may be on their way to a client beyond the deliveries that are limited, and the largest delivery.
 const ANSWERS_MAX: usize = 8 << 10;
-
-/// Bytes that may wait for the disk beyond the limit: a message, and what is brought to its end.
-const PENDING_SLACK: usize = 32 << 10;
 
 /// A thing that happens at its time. Those of the broker carry the life of the process they belong to.
 #[derive(Clone, Copy, Debug)]
@@ -127,11 +125,13 @@ pub(crate) struct World {
     finished: bool,
     full: bool,
     /// The last of the broker's lives in which its disk failed.
-    read_only_life: u32,
+    pub(super) read_only_life: u32,
     /// The broker was asked to stop.
     pub(super) stops: bool,
     /// How far the wall clock is off, in microseconds.
     pub(super) skew: i64,
+    /// What the last start found of it.
+    pub(super) clock_found: ClockFound,
     /// When the broker died, by the world's time and by its own.
     pub(super) died_at: Option<(u64, Timestamp)>,
 }
@@ -184,6 +184,7 @@ impl World {
             read_only_life: u32::MAX,
             stops: false,
             skew: 0,
+            clock_found: ClockFound::Agrees,
             died_at: None,
         }
     }
@@ -281,32 +282,6 @@ impl World {
         }
     }
 
-    /// However slow the disk is, what waits for it is bounded.
-    fn check_bounds(&mut self) {
-        let Some(engine) = &self.engine else { return };
-        let (pending, limit) =
-            (engine.pending_bytes(), self.plan.settings.broker.pending_bytes_max);
-        if pending > limit + PENDING_SLACK {
-            self.violations.push(format!("{pending} bytes wait for the disk, over {limit}"));
-        }
-    }
-
-    /// A silent connection is closed in time [MQTT-3.1.2-22].
-    fn check_keep_alive(&mut self) {
-        let now = self.now;
-        let overdue = self.links.iter().find(|(_, link)| {
-            let keep_alive = u64::from(self.clients[link.client].persona.keep_alive) * SECOND;
-            let lives = !link.over && !link.server_closed && !link.paused && link.opened;
-            lives && keep_alive > 0 && now > link.heard_at + keep_alive * 3 / 2 + 2 * SECOND
-        });
-        if let Some((number, link)) = overdue {
-            let name = &self.clients[link.client].persona.name;
-            self.violations.push(format!(
-                "connection {number} of {name} is silent beyond its keep-alive and still open"
-            ));
-        }
-    }
-
     fn output(&mut self, output: Output) {
         match work_of(output) {
             Sorted::Work(work) => self.begin(work),
@@ -369,22 +344,6 @@ impl World {
         }
     }
 
-    /// A broker that stays up after its disk has failed is started again some time later.
-    fn see_read_only(&mut self) {
-        let Some(engine) = &self.engine else { return };
-        if engine.storage_state() == StorageState::ReadOnly && self.read_only_life != self.life {
-            let told = ("$SYS/broker/store/state".to_owned(), "read-only".to_owned());
-            if !engine.sys_values().contains(&told) {
-                self.violations.push("the disk has failed, and $SYS does not say so".to_owned());
-            }
-            self.read_only_life = self.life;
-            self.note_full();
-            let within = if self.calm { SECOND } else { 5 * SECOND };
-            let delay = self.chance.delay(MILLI, within);
-            self.after(delay, Happening::Crash);
-        }
-    }
-
     fn write(&mut self, number: u64, bytes: &bytes::Bytes) {
         self.trace.bytes(bytes);
         let now = self.now;
@@ -434,33 +393,6 @@ impl World {
                 | Packet::Disconnect(_)
                 | Packet::Auth(_) => {}
             }
-        }
-    }
-
-    /// A client that waits for CONNACK may be silent until then.
-    fn connack_said(&mut self, number: u64) {
-        if let Some(link) = self.links.get_mut(&number) {
-            link.opened = true;
-            link.heard_at = self.now;
-        }
-    }
-
-    fn pong(&mut self, number: u64) {
-        if let Some(link) = self.links.get_mut(&number) {
-            link.pings_unanswered = link.pings_unanswered.saturating_sub(1);
-        }
-    }
-
-    /// PINGREQ is answered at once, whatever the disk does, and is not held back with what adds to what waits for it.
-    fn check_pings(&mut self, number: u64) {
-        let Some(link) = self.links.get(&number) else { return };
-        if !link.opened || link.server_closed || link.over {
-            return;
-        }
-        let room = link.undrained < self.plan.settings.broker.output_bytes_max;
-        let held = link.input.starts_with(&PINGREQ);
-        if link.pings_unanswered > 0 || held && room && !self.stops {
-            self.violations.push(format!("connection {number} waits for PINGRESP"));
         }
     }
 
@@ -544,7 +476,7 @@ impl World {
             let Some(engine) = &mut self.engine else { return };
             let outputs = engine.handle(now, Event::Received { connection, input: &mut input });
             if let Some(link) = self.links.get_mut(&number) {
-                link.pings_unanswered += pings(&before[..before.len() - input.len()]);
+                link.pings_unanswered += watch::pings(&before[..before.len() - input.len()]);
                 link.input = input;
             }
             for output in outputs {
@@ -788,30 +720,4 @@ impl World {
         self.tick_at = None;
         self.work.clear();
     }
-}
-
-/// The bytes of PINGREQ.
-const PINGREQ: [u8; 2] = [0xc0, 0];
-
-/// How many of these packets are PINGREQ.
-fn pings(bytes: &[u8]) -> u32 {
-    let mut count = 0;
-    let mut rest = bytes;
-    while let Some(length) = packet_length(rest) {
-        count += u32::from(rest.starts_with(&PINGREQ));
-        rest = &rest[length.min(rest.len())..];
-    }
-    count
-}
-
-/// The length of the packet that these bytes begin with.
-fn packet_length(bytes: &[u8]) -> Option<usize> {
-    let mut length = 0;
-    for (place, byte) in bytes.iter().skip(1).take(4).enumerate() {
-        length |= usize::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some(length + place + 2);
-        }
-    }
-    None
 }

@@ -99,11 +99,15 @@ fn a_jump_is_remembered() {
 fn old_segments_stay_after_a_jump_until_their_time_has_come() {
     let (mut world, _) = world();
     world.options.log.retention_age = Some(60 * DAY);
-    for _ in 0..200 {
-        world.publish("filling", PLAIN);
+    for _ in 0..20 {
+        for _ in 0..10 {
+            world.publish("filling", PLAIN);
+        }
+        world.commit();
     }
     world.pass(10 * YEAR);
     world.reopen();
+    world.commit();
     while world.checkpoint() {}
     assert!(!world.retain(), "they are 30 days old at most");
     world.pass(29 * DAY);

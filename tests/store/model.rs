@@ -83,6 +83,9 @@ impl History {
     /// Cleans, with as much of a round left over as chance has it.
     fn clean(&mut self) {
         let pieces = self.chance.below(40);
+        if self.chance.one_in(2) {
+            self.world.maintain();
+        }
         self.cleaned += self.world.clean(usize::try_from(pieces).unwrap());
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidelog::commitlog;
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::Read;
+use tidelog::commitlog::disk::Disk;
 use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::mqtt::ClientId;
 use tidelog::mqtt::ProtocolVersion;
@@ -235,6 +236,33 @@ impl World {
             store.cleaned(&result);
         }
         rewritten
+    }
+
+    /// Writes the indexes that are due.
+    pub(crate) fn maintain(&mut self) {
+        while self.opened().writer.maintain().expect("an index") {}
+    }
+
+    /// Where the second segment begins.
+    pub(crate) fn second_segment(&mut self) -> Offset {
+        let mut bases: Vec<u64> = self
+            .disk
+            .list()
+            .expect("the files")
+            .iter()
+            .filter_map(|name| name.strip_suffix(".log")?.parse().ok())
+            .collect();
+        bases.sort_unstable();
+        Offset::new(bases[1])
+    }
+
+    /// Whether there is a record at a place.
+    pub(crate) fn has_record(&mut self, offset: Offset) -> bool {
+        let Opened { store, reader, .. } = self.opened();
+        match store.record(offset) {
+            Read::Records { records, .. } => !records.is_empty(),
+            Read::Cold(request) => !reader.read(&request).expect("a read").records.is_empty(),
+        }
     }
 
     /// The message at a place, from memory or from the disk.

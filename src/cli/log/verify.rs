@@ -69,7 +69,7 @@ pub(super) fn verify(path: &std::path::Path) -> Result<Verified, Failure> {
     let log = log.map_err(|error| failure(&error))?;
     let state = copy.map(|copy| {
         let states = Box::new(SledStateStore::new(copy.path()));
-        store::verify_state(&disk, states).map_err(|error| failure(&error))
+        store::verify_state(&disk, states, log.cleaned_to).map_err(|error| failure(&error))
     });
     Ok(Verified { log, damage, state: state.transpose()? })
 }

@@ -58,7 +58,8 @@ pub struct Retained {
 /// All that the log says about sessions, groups and retained messages.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    clients: BTreeMap<ClientId, Client>,
+    /// Apart from their names, so that these lie close together.
+    clients: BTreeMap<ClientId, Box<Client>>,
     retained: BTreeMap<TopicName, Retained>,
     groups: BTreeMap<GroupKey, GroupRow>,
     clock: ClockRow,
@@ -222,8 +223,10 @@ impl State {
             self.note_assignment(assigned, changes);
         }
         let is_will = matches!(row, Row::Will(..));
-        let client =
-            self.clients.entry(id.clone()).or_insert_with(|| Client::new(recorded && !is_will));
+        let client = self
+            .clients
+            .entry(id.clone())
+            .or_insert_with(|| Box::new(Client::new(recorded && !is_will)));
         let known = client.state.recorded;
         client.state.recorded |= recorded && matches!(row, Row::Session(..));
         client.oldest = client.oldest.min(offset);

@@ -59,7 +59,7 @@ impl State {
             self.put(row, oldest, true, &mut Changes::new());
             return Some(());
         };
-        let client = self.clients.entry(id).or_insert_with(|| Client::new(true));
+        let client = self.clients.entry(id).or_insert_with(|| Box::new(Client::new(true)));
         client.oldest = client.oldest.min(oldest);
         client.put(row, oldest, &mut Changes::new());
         Some(())
@@ -72,7 +72,7 @@ impl Client {
         let id = id.clone();
         let state = &self.state;
         if let RowKey::Will(_) = key {
-            return Some(Row::Will(id, Some(state.will.clone()?)));
+            return Some(Row::Will(id, Some(state.will.as_deref()?.clone())));
         }
         if !state.recorded {
             return None;
