@@ -39,6 +39,9 @@ const STALL: Duration = Duration::from_mins(1);
 /// How many messages are acknowledged at most while the call that is to fail has not come.
 const ACKNOWLEDGED_MAX: u64 = 1_500;
 
+/// As `SMALL` has it.
+const CHECKPOINT: Duration = Duration::from_secs(1);
+
 /// What changes a disk.
 const CHANGES: u64 = WRITE | SYNC | NAME | SIZE;
 
@@ -111,6 +114,40 @@ fn the_process_may_be_killed_at_any_call() {
         world(plot, chance, |_| {})
     });
     assert!(hit >= 50, "only {hit} % of the faults came about");
+}
+
+#[test]
+fn any_call_for_the_state_may_fail() {
+    let hit = for_each_call("any_call_for_the_state_may_fail", |call, chance| {
+        let action = *chance.pick(&[Action::Fail(EIO), Action::FailShort(EIO)]);
+        state_world(Plot { kinds: CHANGES, call, action, sticky: false }, chance)
+    });
+    assert!(hit > 0, "no call failed");
+}
+
+/// A checkpoint fails somewhere, others after it don't: what is left of them is what a start believes.
+fn state_world(plot: Plot, chance: &mut Chance) -> Outcome {
+    let mut load = Load::new(chance.bits(), Mix::draw(chance));
+    let mut rig = Rig::start(SMALL);
+    rig.control.count_only_state();
+    rig.control.plot(plot);
+    load.expect_failure();
+    load.storm(rig.broker.address(), |history| {
+        let deadline = Instant::now() + 10 * CHECKPOINT;
+        while rig.control.awaits() && Instant::now() < deadline {
+            history.await_acknowledged(10, CHECKPOINT / 10);
+        }
+        let ended = rig.broker.wait_for_end(2 * CHECKPOINT + CHECKPOINT / 2);
+        assert!(ended.is_none(), "a failed checkpoint ended the broker: {}", rig.broker.output());
+        rig.kill();
+    });
+    let hit = rig.control.hit() > 0;
+    rig.control.clear();
+    if let Err(said) = rig.broker.try_start_again() {
+        return Outcome { hit, violations: vec![said] };
+    }
+    load.recovered();
+    Outcome { hit, violations: load.settle(rig.broker.address()) }
 }
 
 /// Runs a world for each of the first calls, a few at a time, or for the one that is asked for. Returns in how many of a

@@ -51,7 +51,8 @@ const DELAY: u64 = 5;
 const FORGET: u64 = 6;
 const SEEN: u64 = 7;
 const HIT: u64 = 8;
-const NUMBERS: u64 = 9;
+const ONLY_STATE: u64 = 9;
+const NUMBERS: u64 = 10;
 
 /// See the module's page.
 pub(crate) struct Control(File);
@@ -77,6 +78,11 @@ impl Control {
         let mut bytes = [0; 8];
         self.0.read_exact_at(&mut bytes, 8 * number).unwrap();
         u64::from_le_bytes(bytes)
+    }
+
+    /// Only calls for the files of the state count.
+    pub(crate) fn count_only_state(&self) {
+        self.set(ONLY_STATE, 1);
     }
 
     /// Has a fault come about. Calls are counted from here.

@@ -111,12 +111,15 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
         // A broker that was killed before the power was cut has left bytes behind that it never synced.
         for _ in 0..chance.below(3) {
             let target = chance.delay(1, 100);
-            storm(&mut load, &mut rig, target);
+            storm(&mut load, &mut rig, target, Duration::ZERO);
             rig.broker.start_again();
             load.recovered();
         }
         let target = chance.delay(1, 400);
-        storm(&mut load, &mut rig, target);
+        // Some lives are long enough for checkpoints.
+        let millis = chance.between(500, 2_500);
+        let longer = Duration::from_millis(*chance.pick(&[0, 0, millis]));
+        storm(&mut load, &mut rig, target, longer);
         let survives =
             *chance.pick(&[Survives::Nothing, Survives::Blocks(512), Survives::Blocks(4_096)]);
         if flaw != Flaw::NotAskedAndNotCut {
@@ -139,10 +142,11 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
     Verdict { acknowledged, lost, violations }
 }
 
-/// Everybody runs until so many messages are acknowledged, then the broker is killed.
-fn storm(load: &mut Load, rig: &mut Rig, target: u64) {
+/// Everybody runs until so many messages are acknowledged, and for a while longer; then the broker is killed.
+fn storm(load: &mut Load, rig: &mut Rig, target: u64, longer: Duration) {
     load.storm(rig.broker.address(), |history| {
         assert!(history.await_acknowledged(target, STALL), "the broker is stuck");
+        assert!(rig.broker.wait_for_end(longer).is_none(), "{}", rig.broker.output());
         rig.kill();
     });
 }

@@ -48,6 +48,7 @@ struct control {
   uint64_t forget_syncs; /* say that a sync is done, and do not remember it */
   uint64_t seen;         /* calls that counted */
   uint64_t hit;          /* calls that were hit */
+  uint64_t only_state;   /* only calls for the folder `state` count */
 };
 
 /* Followed by `length` bytes. */
@@ -61,6 +62,8 @@ static char directory[PATH_MAX], kept[PATH_MAX];
 static size_t directory_length;
 static int journal = -1;
 static uint64_t kept_count;
+/* Whether the call under way is for the folder `state`. */
+static __thread int is_state;
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
 __attribute__((constructor)) static void begin(void) {
@@ -84,8 +87,9 @@ __attribute__((constructor)) static void begin(void) {
 }
 
 static int is_inside(const char *path) {
-  return directory_length && strncmp(path, directory, directory_length) == 0 &&
-         (path[directory_length] == 0 || path[directory_length] == '/');
+  if (!directory_length || strncmp(path, directory, directory_length) != 0) return 0;
+  is_state = strncmp(path + directory_length, "/state", 6) == 0;
+  return path[directory_length] == 0 || path[directory_length] == '/';
 }
 
 /* Whether a descriptor is a file or folder below the directory. */
@@ -203,7 +207,7 @@ static int is_empty(const char *path) {
 
 /* Counts a call. Says what is to happen to it. */
 static int count(uint64_t kind) {
-  if (!(control->kinds & kind)) return PASS;
+  if (!(control->kinds & kind) || (control->only_state && !is_state)) return PASS;
   uint64_t number = __atomic_add_fetch(&control->seen, 1, __ATOMIC_SEQ_CST);
   uint64_t first = control->countdown;
   if (!first || number < first || (number > first && !control->sticky)) return PASS;

@@ -414,6 +414,7 @@ impl Client {
 
     fn handle_unsuback(&mut self, id: PacketId, refused: bool, effects: &mut Effects) {
         match self.requests.remove(&id) {
+            // Whether the subscription is there, nobody knows now.
             Some(Request::Unsubscribe(_)) if refused => {}
             Some(Request::Unsubscribe(filters)) => {
                 effects.facts.push(Fact::Unsubscribed { connection: self.link, request: id.get() });
