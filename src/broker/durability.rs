@@ -26,15 +26,22 @@ use crate::store::StateError;
 use crate::store::Store;
 use crate::time::Timestamp;
 
+/// How much space the disk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    Enough,
+    /// What was set aside is being used.
+    Reserve,
+    /// None for the batch in flight: it is tried again from time to time.
+    None,
+}
+
 /// The commit under way, and who waits for the next one.
 #[derive(Debug)]
 pub(super) struct CommitState {
     durability: Durability,
     in_flight: Option<(PendingBatch, Timestamp)>,
-    /// What was set aside is being used.
-    full: bool,
-    /// There was no space for the batch in flight: it is tried again from time to time.
-    waiting_for_space: bool,
+    space: Space,
     /// Whether somebody will look, or looks, whether there is space again.
     looking: bool,
     /// What the disk has failed with.
@@ -49,8 +56,7 @@ impl CommitState {
         Self {
             durability,
             in_flight: None,
-            full: false,
-            waiting_for_space: false,
+            space: Space::Enough,
             looking: false,
             poisoned: None,
             checkpointing: false,
@@ -68,17 +74,26 @@ impl CommitState {
 
     /// What the disk still takes.
     pub(super) fn state(&self) -> StorageState {
-        match (&self.poisoned, self.waiting_for_space, self.full) {
-            (Some(_), ..) => StorageState::ReadOnly,
-            (None, true, _) => StorageState::Waiting,
-            (None, false, true) => StorageState::Full,
-            (None, false, false) => StorageState::Ok,
+        match (&self.poisoned, self.space) {
+            (Some(_), _) => StorageState::ReadOnly,
+            (None, Space::None) => StorageState::Waiting,
+            (None, Space::Reserve) => StorageState::Full,
+            (None, Space::Enough) => StorageState::Ok,
         }
     }
 
-    /// Sets whether the disk is full; returns whether that is news.
-    pub(super) fn set_full(&mut self, full: bool) -> bool {
-        std::mem::replace(&mut self.full, full) != full
+    /// Notes that the disk is full; returns whether that is news.
+    pub(super) fn set_full(&mut self) -> bool {
+        let news = self.space == Space::Enough;
+        if news {
+            self.space = Space::Reserve;
+        }
+        news
+    }
+
+    /// Notes that the disk has space again; returns whether that is news.
+    pub(super) fn set_roomy(&mut self) -> bool {
+        std::mem::replace(&mut self.space, Space::Enough) != Space::Enough
     }
 
     /// Whether it is time to set a timer for another look at a full disk: there is one at most.
@@ -93,7 +108,6 @@ impl CommitState {
 
     /// Nothing is written any more.
     pub(super) fn poison(&mut self, error: StorageError) {
-        self.waiting_for_space = false;
         self.poisoned.get_or_insert(error);
     }
 
@@ -144,11 +158,11 @@ impl Broker {
         match result {
             Ok(committed) => {
                 self.count_commit(&batch, started);
-                let waited = std::mem::take(&mut self.commit.waiting_for_space);
                 if committed.is_short() {
                     self.disk_is_full();
-                    if waited {
+                    if self.commit.space == Space::None {
                         // There is space again, perhaps enough.
+                        self.commit.space = Space::Reserve;
                         self.outputs.push_back(Output::Replenish);
                     }
                 } else {
@@ -158,11 +172,12 @@ impl Broker {
                 self.advance();
             }
             Err(error) if error.is_full() => {
-                if !std::mem::replace(&mut self.commit.waiting_for_space, true) {
-                    tracing::error!(%error, "there is no space left: nothing is acknowledged until there is");
-                }
                 self.commit.in_flight = Some((batch, started));
                 self.disk_is_full();
+                if std::mem::replace(&mut self.commit.space, Space::None) != Space::None {
+                    tracing::error!(%error, "there is no space left: nothing is acknowledged until there is");
+                    self.resume_held();
+                }
             }
             Err(error) => self.storage_failed(error),
         }
@@ -170,7 +185,7 @@ impl Broker {
 
     /// Tries the batch again that met a full disk.
     pub(super) fn retry_commit(&mut self) {
-        if let (true, Some((batch, _))) = (self.commit.waiting_for_space, &self.commit.in_flight) {
+        if let (Space::None, Some((batch, _))) = (self.commit.space, &self.commit.in_flight) {
             self.outputs.push_back(Output::Commit(batch.clone()));
         }
     }

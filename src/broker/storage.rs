@@ -87,7 +87,7 @@ impl Broker {
 
     /// The disk is full: messages are refused from now on, and it is looked after from time to time.
     pub(super) fn disk_is_full(&mut self) {
-        if self.commit.set_full(true) {
+        if self.commit.set_full() {
             tracing::error!("the disk is full: publishes are refused until there is space");
             self.resume_held();
         }
@@ -98,7 +98,7 @@ impl Broker {
 
     /// There is space again.
     pub(super) fn disk_has_space(&mut self) {
-        if self.commit.set_full(false) {
+        if self.commit.set_roomy() {
             tracing::warn!("the disk has space again: publishes are taken");
         }
     }

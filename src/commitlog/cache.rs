@@ -21,6 +21,9 @@ pub(super) struct SegmentCache {
     bytes_max: usize,
 }
 
+/// The file of a segment, and how often the segment in it was cleaned.
+pub(super) type OpenedSegment = (Arc<dyn DiskFile>, u32);
+
 struct CachedSegment {
     base: Offset,
     file: Arc<dyn DiskFile>,
@@ -46,7 +49,7 @@ impl SegmentCache {
     }
 
     /// The file, and how often its segment was cleaned.
-    pub(super) fn file(&mut self, base: Offset) -> Option<(Arc<dyn DiskFile>, u32)> {
+    pub(super) fn file(&mut self, base: Offset) -> Option<OpenedSegment> {
         self.touch(base).map(|segment| (Arc::clone(&segment.file), segment.generation))
     }
 

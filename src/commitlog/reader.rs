@@ -18,6 +18,7 @@ use crate::commitlog::batch::Batch;
 use crate::commitlog::batch::RawRecord;
 use crate::commitlog::cache::BatchCache;
 use crate::commitlog::cache::DecodedBatch;
+use crate::commitlog::cache::OpenedSegment;
 use crate::commitlog::cache::SegmentCache;
 use crate::commitlog::directory;
 use crate::commitlog::disk::Disk;
@@ -318,7 +319,7 @@ impl Reader {
     }
 
     /// The file of a segment, and how often it was cleaned.
-    fn file(&mut self, base: Offset) -> Result<Option<(Arc<dyn DiskFile>, u32)>, StorageError> {
+    fn file(&mut self, base: Offset) -> Result<Option<OpenedSegment>, StorageError> {
         if let Some(found) = self.cache.file(base) {
             return Ok(Some(found));
         }

@@ -1,5 +1,7 @@
 //! Holds work to a rate, without a clock of its own: after each piece it sleeps as long as the piece may take.
 
+#![expect(clippy::disallowed_methods, reason = "work that is held to a rate has to wait")]
+
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;

@@ -127,15 +127,15 @@ impl Work {
         for _ in 0..READERS {
             let (at, waiting, reader) =
                 (Arc::clone(driver), Arc::clone(&waiting_reads), reader.another());
-            let (changed, changed_files) = mpsc::channel();
-            changes.push(changed);
-            let work = move || read_all(&at, reader, &waiting, &changed_files);
+            let (teller, told) = mpsc::channel();
+            changes.push(teller);
+            let work = move || read_all(&at, reader, &waiting, &told);
             threads.push(start(driver, "tidelog-reader", work)?);
         }
         let readers = Readers { reads, changes };
         let (at, told) = (Arc::clone(driver), readers.clone());
         threads.push(start(driver, "tidelog-cleaner", move || {
-            clean_all(&at, cleaner, clean_rate, told, &waiting_cleanings);
+            clean_all(&at, cleaner, clean_rate, &told, &waiting_cleanings);
         })?);
         let waiting_checks = Arc::new(Mutex::new(waiting_checks));
         for _ in 0..verifiers.max(1) {
@@ -249,12 +249,12 @@ fn checkpoint_all(driver: &Driver, mut checkpointer: Checkpointer, waiting: &Rec
     }
 }
 
-/// Cleans what it is given. The readers' queue ends only when this does, so `readers` goes with it.
+/// Cleans what it is given.
 fn clean_all(
     driver: &Driver,
     mut cleaner: Cleaner,
     rate: u64,
-    readers: Readers,
+    readers: &Readers,
     waiting: &Receiver<Clean>,
 ) {
     set_niceness(CLEANER_NICENESS);

@@ -214,7 +214,7 @@ fn what_is_broken_in_a_cleaned_segment_is_still_found() {
     }
     world.log.end_group();
     while world.cleanable().is_empty() {
-        world.append("filling", &[7; 20_000]);
+        world.append("filling", &vec![7; 20_000]);
         world.commit().unwrap();
     }
     world.maintain();

@@ -6,6 +6,7 @@ use tidelog::broker::Event;
 use tidelog::commitlog::disk::memory::Failure;
 use tidelog::commitlog::disk::memory::Injection;
 use tidelog::commitlog::disk::memory::Operation;
+use tidelog::store::ClockFound;
 use tidelog::store::MessageView;
 use tidelog::time::Timestamp;
 
@@ -307,6 +308,7 @@ impl World {
                         "recovery found damage where there was only a crash: {summary:?}"
                     ));
                 }
+                self.clock_found = summary.clock;
                 self.engine = Some(engine);
             }
             Err(error) => {
@@ -343,8 +345,19 @@ impl World {
         if let Some(offset) = back {
             self.violations.push(format!("time goes back in the log at offset {offset}"));
         }
+        let (believed, behind) = (CLOCK_JUMP_MAX.as_micros(), wall < latest.as_micros());
+        let ahead = u128::from(wall.saturating_sub(latest.as_micros())) > believed;
+        let found = match self.clock_found {
+            ClockFound::Agrees => !ahead && !behind || latest == Timestamp::EPOCH,
+            ClockFound::Behind { .. } => behind,
+            ClockFound::Ahead { .. } => ahead,
+        };
+        if self.plan.clock_jumps && !found {
+            let found = self.clock_found;
+            self.violations.push(format!("the wall says {wall}, the log {latest}: {found}"));
+        }
         let (Some((died_at, own)), true) = (self.died_at, self.plan.clock_jumps) else { return };
-        let believed = u64::try_from(CLOCK_JUMP_MAX.as_micros()).unwrap();
+        let believed = u64::try_from(believed).unwrap();
         let counts = wall.saturating_sub(latest.as_micros()).min(believed);
         let passed = (latest + Duration::from_micros(counts)).as_micros();
         let truly = own.as_micros() + (self.now - died_at);

@@ -19,6 +19,7 @@ use tidelog::mqtt::Decoder;
 use tidelog::mqtt::Packet;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::ReasonCode;
+use tidelog::store::ClockFound;
 use tidelog::store::MemoryStateStore;
 use tidelog::time::Timestamp;
 
@@ -129,6 +130,8 @@ pub(crate) struct World {
     pub(super) stops: bool,
     /// How far the wall clock is off, in microseconds.
     pub(super) skew: i64,
+    /// What the last start found of it.
+    pub(super) clock_found: ClockFound,
     /// When the broker died, by the world's time and by its own.
     pub(super) died_at: Option<(u64, Timestamp)>,
 }
@@ -181,6 +184,7 @@ impl World {
             read_only_life: u32::MAX,
             stops: false,
             skew: 0,
+            clock_found: ClockFound::Agrees,
             died_at: None,
         }
     }
