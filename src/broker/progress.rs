@@ -149,7 +149,10 @@ fn progress_row(
         acked: acked.collect(),
         received: received.collect(),
         sent_limit: if staying { used + NUMBERS_RESERVED } else { used },
-        run: client.runs.front().and_then(|run| Some((run.filter.clone(), run.after.clone()?))),
+        run: client
+            .runs
+            .front()
+            .and_then(|run| Some(Box::new((run.filter.clone(), run.after.clone()?)))),
         runs_done: client.runs_done,
     }
 }

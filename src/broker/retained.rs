@@ -264,8 +264,8 @@ pub(super) fn runs_left(session: &SessionState) -> std::collections::VecDeque<Ru
                 .progress
                 .run
                 .as_ref()
-                .filter(|(running, _)| running == filter)
-                .map(|(_, topic)| topic.clone());
+                .filter(|run| run.0 == *filter)
+                .map(|run| run.1.clone());
             runs.push(Run { place: span.from, filter: filter.clone(), after });
         }
     }

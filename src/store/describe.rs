@@ -153,7 +153,7 @@ fn describe_progress(row: &ProgressRow) -> Value {
         "acked": numbers(&row.acked),
         "received": numbers(&row.received),
         "sent_limit": row.sent_limit,
-        "run": row.run.as_ref().map(|(filter, topic)| json!({ "filter": filter.as_str(), "topic": topic.as_str() })),
+        "run": row.run.as_deref().map(|(filter, topic)| json!({ "filter": filter.as_str(), "topic": topic.as_str() })),
         "runs_done": number(row.runs_done),
     })
 }

@@ -32,7 +32,7 @@ use crate::store::StateStore;
 use crate::store::state_store::check;
 
 /// sled's cache: more would not be used, since it is read only at start.
-const CACHE_BYTES: u64 = 32 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 
 /// A database that was just dropped holds its lock a little longer: how often to try, and the time between.
 const LOCK_TRIES: usize = 100;

@@ -166,7 +166,7 @@ impl History {
                 number,
                 acked,
                 sent_limit: number + 8,
-                run,
+                run: run.map(Box::new),
                 runs_done,
                 ..before
             },

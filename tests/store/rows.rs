@@ -83,6 +83,7 @@ prop_compose! {
 prop_compose! {
     fn progress()(position in offset(), number: u64, acked in numbers(), received in numbers(), sent_limit: u64,
                   run in option::of((text(), text())), runs_done in offset()) -> ProgressRow {
+        let run = run.map(Box::new);
         ProgressRow { position, number, acked, received, sent_limit, run, runs_done }
     }
 }
