@@ -193,7 +193,6 @@ enum Reached {
 }
 
 /// Takes payloads from the source to the broker.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Publisher<R> {
     client: Client,
     version: ProtocolVersion,
