@@ -298,3 +298,18 @@ fn model() {
         "{crashes} {truncations} {cleaned} {checked}"
     );
 }
+
+/// A cleaner that takes out too much is seen, whatever the bug.
+#[cfg(feature = "mutants")]
+#[test]
+fn a_cleaner_that_takes_out_too_much_is_seen() {
+    use tidelog::mutant::Mutant;
+    use tidelog::mutant::activate;
+    for mutant in [Mutant::CleanerDropsLive, Mutant::CleanerDropsTombstone] {
+        activate(Some(mutant));
+        let caught = (0..80).find(|seed| std::panic::catch_unwind(|| run(*seed)).is_err());
+        activate(None);
+        println!("{}: seed {caught:?}", mutant.name());
+        assert!(caught.is_some(), "{}", mutant.name());
+    }
+}
