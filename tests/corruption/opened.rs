@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tidelog::commitlog::Damage;
 use tidelog::commitlog::DumpFilter;
@@ -35,7 +36,9 @@ pub(crate) fn open(folder: &Path) -> Opened {
 
 /// Opens the store on a disk.
 pub(crate) fn open_on(disk: Arc<dyn Disk>, state: Box<dyn StateStore>) -> Opened {
-    let now = Timestamp::from_micros(4_000_000_000_000_000);
+    // The directory was made a moment ago; a clock that has jumped since would be noted in the state.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let now = Timestamp::EPOCH + now;
     let options = Options {
         log: tidelog::commitlog::Options {
             segment_bytes: 16 << 10,
