@@ -56,7 +56,7 @@ fn what_is_more_than_that_does_not_count_for_what_was_there() {
     world.pass(10 * YEAR);
     world.reopen();
     let now = world.now;
-    let forgiven = 10 * YEAR - 30 * DAY;
+    let forgiven = (10 * YEAR).checked_sub(30 * DAY).unwrap();
     let found = ClockFound::Ahead { by: 10 * YEAR, forgiven };
     assert_eq!((world.recovery().clock, world.started()), (found, now));
     assert_eq!(world.store().present_for(last, now), last + 30 * DAY);
