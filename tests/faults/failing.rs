@@ -17,8 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Implementation specific error.
 const FAILED: u8 = 0x83;
 
-fn fail_syncs(rig: &Rig, sticky: bool) {
-    rig.control.plot(Plot { kinds: SYNC, call: 1, action: Action::Fail(EIO), sticky });
+/// Every sync fails: the next one may be of a file that is only prepared.
+fn fail_syncs(rig: &Rig) {
+    rig.control.plot(Plot { kinds: SYNC, call: 1, action: Action::Fail(EIO), sticky: true });
 }
 
 fn message(topic: &str) -> Publish {
@@ -40,7 +41,7 @@ fn begin(rig: &Rig) -> (Client, Client) {
 fn a_failed_sync_ends_the_process_and_says_where() {
     let mut rig = Rig::start("");
     let (_subscriber, mut publisher) = begin(&rig);
-    fail_syncs(&rig, false);
+    fail_syncs(&rig);
     publisher.send(&message("a/doubtful").id(77).bytes(Version::V5));
     publisher.expect_close_because(FAILED);
     let status = rig.broker.wait_for_end(PATIENCE).expect("the process ends by itself");
@@ -48,7 +49,6 @@ fn a_failed_sync_ends_the_process_and_says_where() {
     let said = rig.broker.output();
     let last = said.lines().last().unwrap_or_default();
     assert!(last.contains(".log at byte ") && last.contains("sync failed"), "{said}");
-    assert_eq!(rig.control.hit(), 1);
     rig.control.clear();
     rig.broker.start_again();
     let mut publisher = Client::persistent(rig.broker.address(), Version::V5, "publisher");
@@ -64,7 +64,7 @@ fn a_broker_that_stays_up_after_a_failed_sync_only_reads() {
     let (mut subscriber, mut publisher) = begin(&rig);
     let mut other = Client::persistent(address, Version::V5, "other");
     let mut old = Client::persistent(address, Version::V4, "old");
-    fail_syncs(&rig, true);
+    fail_syncs(&rig);
     publisher.send(&message("a/doubtful").id(77).bytes(Version::V5));
     publisher.expect_close_because(FAILED);
     // The disk is well again, but nobody knows what is on it.
