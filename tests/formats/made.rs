@@ -177,7 +177,7 @@ fn messages(making: &mut Making, round: u8) {
     making.publish(&NewMessage { topic: "state/3", payload: &[], ..retained });
     let id = PacketId::new(u16::from(round) + 1);
     making.publish(&NewMessage { qos: QoS::ExactlyOnce, packet_id: id, ..plain });
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         making.put(Row::Inbound(client("one"), id.unwrap(), None));
     }
 }

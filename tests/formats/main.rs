@@ -6,7 +6,6 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::panic,
     reason = "tests read files of their own, and a panic is how they fail"
 )]
