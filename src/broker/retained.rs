@@ -62,9 +62,12 @@ impl Broker {
         }
     }
 
+    fn is_recorded_client(&self, client: ClientRef) -> bool {
+        self.clients.get(client.index()).is_some_and(|known| self.is_recorded(&known.id))
+    }
+
     fn end_run(&mut self, client: ClientRef, run: &Run) -> Walk {
-        let recorded =
-            self.clients.get(client.index()).is_some_and(|known| self.is_recorded(&known.id));
+        let recorded = self.is_recorded_client(client);
         let Some(known) = self.clients.get_mut(client.index()) else { return Walk::CaughtUp };
         known.runs.pop_front();
         known.runs_done = run.place.next();
@@ -76,6 +79,20 @@ impl Broker {
             self.progress_lags(client);
         }
         Walk::More
+    }
+
+    /// The subscription is ended or replaced, and with it what was left of its run.
+    pub(super) fn forget_run(&mut self, client: ClientRef, filter: &str) {
+        let after = self.store.next_offset();
+        let Some(known) = self.clients.get_mut(client.index()) else { return };
+        let before = known.runs.len();
+        known.runs.retain(|run| &*run.filter != filter);
+        if known.runs.len() < before && self.is_recorded_client(client) {
+            // What follows takes numbers that the run would give to its messages if a crash forgot its end.
+            if let Some(known) = self.clients.get_mut(client.index()) {
+                known.runs_done_after = known.runs_done_after.max(after);
+            }
+        }
     }
 
     fn pass_topic(&mut self, client: ClientRef, topic: Text) -> Walk {

@@ -189,8 +189,8 @@ impl Broker {
     /// The stream stands at the run's place until the run is done.
     fn begin_run(&mut self, client: ClientRef, run: Run) {
         let (routed, qos0_from) = (self.routed, self.store.next_offset());
+        self.forget_run(client, &run.filter);
         let Some(known) = self.clients.get_mut(client.index()) else { return };
-        known.runs.retain(|known| known.filter != run.filter);
         known.runs.push_back(run);
         known.fall_behind(routed, qos0_from);
         self.queue_turn(client);
@@ -280,9 +280,7 @@ impl Broker {
             self.leave_group(&key, client_id);
         } else {
             self.router.unsubscribe(text, client);
-            if let Some(known) = self.clients.get_mut(client.index()) {
-                known.runs.retain(|run| run.filter != *text);
-            }
+            self.forget_run(client, text);
         }
         Some(offset)
     }
