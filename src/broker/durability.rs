@@ -42,6 +42,8 @@ pub(super) struct CommitState {
     durability: Durability,
     in_flight: Option<(PendingBatch, Timestamp)>,
     space: Space,
+    /// The batch in flight met a full disk and is not with the writer now.
+    stalled: bool,
     /// Whether somebody will look, or looks, whether there is space again.
     looking: bool,
     /// What the disk has failed with.
@@ -57,6 +59,7 @@ impl CommitState {
             durability,
             in_flight: None,
             space: Space::Enough,
+            stalled: false,
             looking: false,
             poisoned: None,
             checkpointing: false,
@@ -173,6 +176,7 @@ impl Broker {
             }
             Err(error) if error.is_full() => {
                 self.commit.in_flight = Some((batch, started));
+                self.commit.stalled = true;
                 self.disk_is_full();
                 if std::mem::replace(&mut self.commit.space, Space::None) != Space::None {
                     tracing::error!(%error, "there is no space left: nothing is acknowledged until there is");
@@ -185,8 +189,9 @@ impl Broker {
 
     /// Tries the batch again that met a full disk.
     pub(super) fn retry_commit(&mut self) {
-        if let (Space::None, Some((batch, _))) = (self.commit.space, &self.commit.in_flight) {
+        if let Some((batch, _)) = self.commit.in_flight.as_ref().filter(|_| self.commit.stalled) {
             self.outputs.push_back(Output::Commit(batch.clone()));
+            self.commit.stalled = false;
         }
     }
 

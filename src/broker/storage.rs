@@ -118,7 +118,11 @@ impl Broker {
     /// The reserve was made again, or could not be.
     pub(super) fn handle_replenished(&mut self, result: Result<(), StorageError>) {
         match result {
-            Ok(()) => self.disk_has_space(),
+            Ok(()) => {
+                self.disk_has_space();
+                // It may have met the full disk while space was being set aside.
+                self.retry_commit();
+            }
             Err(error) if error.is_full() => self.disk_is_full(),
             Err(error) if error.is_failed_sync() => self.storage_failed(error),
             Err(error) => {
