@@ -97,6 +97,9 @@ impl Checker {
             return Ok(());
         }
         let own = known.sent.publisher == session.client;
+        // With RETAIN kept as published, the answer to a later SUBSCRIBE looks like the message itself.
+        let answers = delivery.retain
+            && session.spans.iter().any(|span| asks(span, delivery) && span.sent > known.first);
         // A second copy may be the first that a later subscription brings.
         let from_the_first = session.surely_covers(&delivery.topic, own, known.first, self.seq);
         let arrivals = session.count(number, delivery.qos);
@@ -110,6 +113,7 @@ impl Checker {
             .any(|span| span.share().is_some() && span.matches(&delivery.topic));
         if arrivals.all == 1
             && !run
+            && !answers
             && !shared
             && !known.sent.is_will
             && known.sent.expiry.is_none()
@@ -122,11 +126,13 @@ impl Checker {
     }
 }
 
+/// Whether the message may be an answer to the SUBSCRIBE that this span began with.
+fn asks(span: &Span, delivery: &Delivery) -> bool {
+    span.matches(&delivery.topic) && span.share().is_none() && span.asked.retain_handling != 2
+}
+
 fn check_run(session: &Session, delivery: &Delivery) -> Result<(), String> {
-    let asks = |span: &&Span| {
-        span.matches(&delivery.topic) && span.share().is_none() && span.asked.retain_handling != 2
-    };
-    if session.spans.iter().any(|span| asks(&span)) {
+    if session.spans.iter().any(|span| asks(span, delivery)) {
         Ok(())
     } else {
         Err("a retained message that no subscription asked for".to_owned())
