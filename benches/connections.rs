@@ -14,6 +14,7 @@
 )]
 
 #[path = "../tests/limits/broker.rs"]
+#[expect(dead_code, reason = "the tests do more with it")]
 mod broker;
 
 use std::io::Read;

@@ -38,11 +38,29 @@ pub enum Mutant {
     UnsubscribeIgnored,
     /// More is in flight than the client's Receive Maximum.
     WindowExceeded,
+    /// What did not fit on a full disk is acknowledged.
+    AcknowledgeWhenFull,
+    /// A sync that failed is tried again, and believed.
+    RetryAfterFailedSync,
+    /// After a failed write the broker goes on as if nothing were.
+    ServeAfterPoison,
+    /// A clock that is behind the log is followed.
+    TimeGoesBack,
+    /// The whole of a jump of the clock counts.
+    JumpExpiresAll,
+    /// A client that was not read from is taken for silent.
+    PauseIsSilence,
+    /// The cleaner drops the last record of a row.
+    CleanerDropsLive,
+    /// The cleaner drops tombstones of which older records are left.
+    CleanerDropsTombstone,
+    /// A cleaned segment gets its name before it is durable.
+    CleanerBeforeSync,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 25] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -59,6 +77,15 @@ impl Mutant {
         Self::ExpiryIgnored,
         Self::UnsubscribeIgnored,
         Self::WindowExceeded,
+        Self::AcknowledgeWhenFull,
+        Self::RetryAfterFailedSync,
+        Self::ServeAfterPoison,
+        Self::TimeGoesBack,
+        Self::JumpExpiresAll,
+        Self::PauseIsSilence,
+        Self::CleanerDropsLive,
+        Self::CleanerDropsTombstone,
+        Self::CleanerBeforeSync,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -80,6 +107,15 @@ impl Mutant {
             Self::ExpiryIgnored => "expiry_ignored",
             Self::UnsubscribeIgnored => "unsubscribe_ignored",
             Self::WindowExceeded => "window_exceeded",
+            Self::AcknowledgeWhenFull => "acknowledge_when_full",
+            Self::RetryAfterFailedSync => "retry_after_failed_sync",
+            Self::ServeAfterPoison => "serve_after_poison",
+            Self::TimeGoesBack => "time_goes_back",
+            Self::JumpExpiresAll => "jump_expires_all",
+            Self::PauseIsSilence => "pause_is_silence",
+            Self::CleanerDropsLive => "cleaner_drops_live",
+            Self::CleanerDropsTombstone => "cleaner_drops_tombstone",
+            Self::CleanerBeforeSync => "cleaner_before_sync",
         }
     }
 

@@ -11,11 +11,13 @@ use crate::broker::Broker;
 use crate::broker::client::ClientRef;
 use crate::mqtt::Ack;
 use crate::mqtt::Packet;
+use crate::mqtt::PacketId;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Violation;
 use crate::mutant::Mutant;
 use crate::session::Acknowledged;
 use crate::session::Unexpected;
+use crate::session::packet_id_of;
 use crate::store::Row;
 
 impl Broker {
@@ -40,11 +42,29 @@ impl Broker {
                 self.progress_is_due(client);
             }
             Err(Unexpected::Unknown) if !refused => {
-                let reason = ReasonCode::PacketIdentifierNotFound;
-                self.send(slot, &Packet::Pubrel(Ack::with_reason(ack.packet_id, reason)));
+                // It is sent again when its turn comes. Until then the client must not forget it [MQTT-4.4.0-1].
+                if let Some(number) = known.number_to_come(ack.packet_id) {
+                    known.received_early.insert(number);
+                    return;
+                }
+                self.refuse_receipt(slot, ack.packet_id);
             }
             outcome => self.acknowledged(slot, client, outcome),
         }
+    }
+
+    /// Every delivery had its turn: a PUBREC that none of them was meant by gets its answer, so that the client can go on.
+    pub(super) fn answer_early_receipts(&mut self, client: ClientRef) {
+        let Some(known) = self.clients.get_mut(client.index()) else { return };
+        let (slot, next) = (known.connection, known.outbound.next_number());
+        for number in std::mem::take(&mut known.received_early).split_off(&next) {
+            self.refuse_receipt(slot, packet_id_of(number));
+        }
+    }
+
+    fn refuse_receipt(&mut self, slot: usize, packet_id: PacketId) {
+        let reason = ReasonCode::PacketIdentifierNotFound;
+        self.send(slot, &Packet::Pubrel(Ack::with_reason(packet_id, reason)));
     }
 
     pub(super) fn handle_pubcomp(&mut self, slot: usize, ack: &Ack) {

@@ -9,11 +9,10 @@
 //!
 //! The walk ends when it has reached what is durable; then the client is live again.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::task::Poll;
 
-use crate::broker::Awaited;
 use crate::broker::Broker;
 use crate::broker::Routing;
 use crate::broker::Turn;
@@ -28,13 +27,12 @@ use crate::broker::coverage::subscription_ids;
 use crate::broker::deliver::Delivery;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
-use crate::broker::event::Output;
 use crate::broker::message::Message;
 use crate::broker::retained::carried_copy;
 use crate::broker::stats::Dropped;
+use crate::broker::walk::Walk;
 use crate::commitlog::KeyMatcher;
 use crate::commitlog::Offset;
-use crate::commitlog::Read;
 use crate::commitlog::StoredRecord;
 use crate::mqtt::Ack;
 use crate::mqtt::Packet;
@@ -45,27 +43,6 @@ use crate::session::Step;
 use crate::session::packet_id_of;
 use crate::store::AssignedRow;
 use crate::store::MessageView;
-
-/// How many entries of its stream a client gets per turn.
-const STEPS_PER_TURN: usize = 256;
-
-/// How many bytes of matching messages are read ahead.
-const CHUNK_BYTES: usize = 64 << 10;
-
-/// How a step of the walk ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Walk {
-    /// There may be more.
-    More,
-    /// Until more is durable.
-    WaitDurable,
-    /// Until the client acknowledges or reads.
-    WaitClient,
-    /// Until the disk answers.
-    WaitDisk,
-    /// Nothing is left: the client is live.
-    CaughtUp,
-}
 
 impl Broker {
     /// Lets a client that is behind go on as far as it can, within bounds.
@@ -80,38 +57,29 @@ impl Broker {
         let Mode::Behind(mut behind) = std::mem::replace(&mut known.mode, Mode::Live) else {
             return;
         };
-        let mut walk = Walk::More;
-        for _ in 0..STEPS_PER_TURN {
-            walk = self.step(client, &mut behind);
-            if walk != Walk::More {
-                break;
-            }
-        }
+        let walk = self.walk(|broker| broker.step(client, &mut behind));
         if walk == Walk::CaughtUp {
-            return;
+            return self.answer_early_receipts(client);
         }
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.mode = Mode::Behind(behind);
         }
-        match walk {
-            Walk::More => self.queue_turn(client),
-            Walk::WaitDurable => self.commit.wait(Turn::Client(client)),
-            Walk::WaitClient | Walk::WaitDisk | Walk::CaughtUp => {}
-        }
+        self.after_turn(Turn::Client(client), walk);
     }
 
     fn step(&mut self, client: ClientRef, behind: &mut Behind) -> Walk {
-        if behind.fetch.is_some() {
+        if behind.cursor.fetch.is_some() {
             return Walk::WaitDisk;
         }
-        if behind.chunk.is_empty() {
-            behind.next = behind.next.max(behind.scanned);
+        if behind.cursor.chunk.is_empty() {
+            behind.cursor.next = behind.cursor.next.max(behind.cursor.scanned);
         }
-        let frontier = behind.chunk.front().map_or(behind.next, |record| record.offset);
+        let frontier =
+            behind.cursor.chunk.front().map_or(behind.cursor.next, |record| record.offset);
         let Some(known) = self.clients.get(client.index()) else { return Walk::CaughtUp };
         let run = known.runs.front().map(|run| run.place).filter(|place| *place <= frontier);
         let late = Mutant::RetainedOutOfOrder.is_active()
-            && !(behind.chunk.is_empty() && behind.scanned >= self.routed);
+            && !(behind.cursor.chunk.is_empty() && behind.cursor.scanned >= self.routed);
         let run = run.filter(|_| !late);
         let assigned = self.next_assigned(known).filter(|(place, _)| *place <= frontier);
         let behind_runs = assigned.is_none_or(|(place, _)| place >= known.runs_done);
@@ -125,7 +93,7 @@ impl Broker {
                 self.step_assigned(client, behind, key)
             }
             (_, Some(_)) => self.step_run(client, behind),
-            (None, None) => match behind.chunk.pop_front() {
+            (None, None) => match behind.cursor.chunk.pop_front() {
                 Some(record) => self.step_message(client, behind, record),
                 None => self.step_read(client, behind),
             },
@@ -146,9 +114,7 @@ impl Broker {
 
     /// Reads more of the log, or ends the walk.
     fn step_read(&mut self, client: ClientRef, behind: &mut Behind) -> Walk {
-        // Not beyond the router, which hands on what comes behind it.
-        let routed = self.routed;
-        if behind.scanned >= routed {
+        if behind.cursor.scanned >= self.routed {
             return self.finish_walk(client, behind);
         }
         let matcher = match &behind.matcher {
@@ -156,19 +122,7 @@ impl Broker {
             None => self.matcher_of(client),
         };
         behind.matcher = Some(Arc::clone(&matcher));
-        match self.store.read(behind.scanned, routed, CHUNK_BYTES, &matcher) {
-            Read::Records { records, next } => {
-                behind.chunk = VecDeque::from(records);
-                behind.scanned = next;
-                Walk::More
-            }
-            Read::Cold(request) => {
-                let ticket = self.ticket(Awaited::ClientChunk(client));
-                behind.fetch = Some(ticket);
-                self.outputs.push_back(Output::Fetch { ticket, request });
-                Walk::WaitDisk
-            }
-        }
+        self.read_on(Turn::Client(client), &mut behind.cursor, &matcher)
     }
 
     /// Hands on what was published at QoS 0 in the meantime; then the client is live.
@@ -185,6 +139,7 @@ impl Broker {
             writes: &mut self.writes,
             durable,
             now: self.now,
+            clock: store.state().clock(),
         };
         let from = self.unrouted.partition_point(|unrouted| unrouted.offset < behind.qos0_from);
         for unrouted in self.unrouted.range(from..) {
@@ -229,7 +184,7 @@ impl Broker {
         let offset = record.offset;
         let Some(view) = MessageView::from_record(&record) else {
             self.stats.drop_messages(Dropped::Damaged, 1);
-            behind.next = offset.next();
+            behind.cursor.next = offset.next();
             return Walk::More;
         };
         let message = Message::from(&view);
@@ -249,9 +204,9 @@ impl Broker {
             None => Walk::More,
         };
         if walk == Walk::More {
-            behind.next = offset.next();
+            behind.cursor.next = offset.next();
         } else {
-            behind.chunk.push_front(record);
+            behind.cursor.chunk.push_front(record);
         }
         walk
     }
@@ -315,14 +270,14 @@ impl Broker {
                 let view = MessageView::from_record(&record);
                 let message = view.as_ref().map(Message::from);
                 let walk = self.walk_to(client, message.as_ref(), terms, Some(key));
-                behind.single = Some((row.message, Some(record)));
+                behind.cursor.single = Some((row.message, Some(record)));
                 walk
             }
             Located::Gone => self.walk_to(client, None, terms, Some(key)),
             Located::Awaited => return Walk::WaitDisk,
         };
         if walk == Walk::More {
-            behind.single = None;
+            behind.cursor.single = None;
         }
         walk
     }
@@ -462,21 +417,10 @@ impl Broker {
         if self.store.peek(offset).is_some() {
             return Located::Memory;
         }
-        if let Some((fetched, record)) = behind.single.take()
-            && fetched == offset
-        {
-            return record.map_or(Located::Gone, Located::Fetched);
-        }
-        match self.store.record(offset) {
-            Read::Records { records, .. } => {
-                records.into_iter().next().map_or(Located::Gone, Located::Fetched)
-            }
-            Read::Cold(request) => {
-                let ticket = self.ticket(Awaited::ClientRecord(client, offset));
-                behind.fetch = Some(ticket);
-                self.outputs.push_back(Output::Fetch { ticket, request });
-                Located::Awaited
-            }
+        match self.find_record(Turn::Client(client), &mut behind.cursor, offset) {
+            Poll::Ready(Some(record)) => Located::Fetched(record),
+            Poll::Ready(None) => Located::Gone,
+            Poll::Pending => Located::Awaited,
         }
     }
 
@@ -503,7 +447,7 @@ impl Broker {
     }
 }
 
-/// Where a record is.
+/// Where a single record is.
 #[derive(Debug)]
 pub(super) enum Located {
     /// In memory: [`crate::store::Store::peek`] has it.

@@ -12,15 +12,16 @@
 //! which it reads when it can take more; a resumed session begins like that.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::broker::router::GroupIndex;
+use crate::broker::walk::Cursor;
 use crate::commitlog::KeyMatcher;
 use crate::commitlog::Offset;
-use crate::commitlog::StoredRecord;
 use crate::mqtt::ClientId;
 use crate::mqtt::PacketId;
 use crate::mqtt::Text;
@@ -79,6 +80,8 @@ pub(super) struct Client {
     pub(super) next_counter: u64,
     /// Assignments that had no turn yet.
     pub(super) assigned_waiting: usize,
+    /// Numbers of which PUBREC came before their turn did: what an earlier connection sent, and the walk has not come to yet.
+    pub(super) received_early: BTreeSet<u64>,
     /// PUBREL packets to send once the row that remembers their PUBREC is durable.
     pub(super) to_release: Vec<PacketId>,
     pub(super) progress: ProgressState,
@@ -154,18 +157,9 @@ pub(super) enum Mode {
 /// Where a client that is behind stands.
 #[derive(Debug)]
 pub(super) struct Behind {
-    /// Every message below had its turn.
-    pub(super) next: Offset,
+    pub(super) cursor: Cursor,
     /// Messages published at QoS 0 below were handed on when they came, or are not for this connection.
     pub(super) qos0_from: Offset,
-    /// What was read and had no turn yet.
-    pub(super) chunk: VecDeque<StoredRecord>,
-    /// Everything below was read.
-    pub(super) scanned: Offset,
-    /// What is awaited from the disk.
-    pub(super) fetch: Option<u64>,
-    /// A single record from the disk: its offset, and the record if it could be read.
-    pub(super) single: Option<(Offset, Option<StoredRecord>)>,
     /// The session's filters as one question, as long as they don't change.
     pub(super) matcher: Option<Arc<dyn KeyMatcher>>,
 }
@@ -179,15 +173,7 @@ impl std::fmt::Debug for dyn KeyMatcher {
 impl Behind {
     /// Behind from `next` on; QoS 0 from `qos0_from` on.
     pub(super) fn at(next: Offset, qos0_from: Offset) -> Box<Self> {
-        Box::new(Self {
-            next,
-            qos0_from,
-            chunk: VecDeque::new(),
-            scanned: next,
-            fetch: None,
-            single: None,
-            matcher: None,
-        })
+        Box::new(Self { cursor: Cursor::at(next), qos0_from, matcher: None })
     }
 }
 
@@ -225,6 +211,13 @@ impl Client {
         if let Mode::Behind(behind) = &mut self.mode {
             behind.matcher = None;
         }
+    }
+
+    /// The number that a packet id means and that an earlier connection may have sent, if its turn on this one is still to come.
+    pub(super) fn number_to_come(&self, id: PacketId) -> Option<u64> {
+        let number = self.outbound.number_of(id);
+        let sent_before = number >= self.outbound.next_number() && number < self.dup_below;
+        (!self.is_live() && sent_before).then_some(number)
     }
 
     /// Whether a delivery above QoS 0 could be numbered now.

@@ -1,5 +1,7 @@
 //! The ends of connections.
 
+use std::fmt;
+
 use crate::broker::Broker;
 use crate::broker::Timer;
 use crate::broker::connection::Phase;
@@ -11,6 +13,37 @@ use crate::mqtt::Packet;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
+use crate::mutant::Mutant;
+
+/// How a client's connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The client sent DISCONNECT.
+    Left(ReasonCode),
+    /// The connection was cut, or closed by the client without DISCONNECT.
+    Lost,
+    /// The broker ended it.
+    Ended(ReasonCode, Option<&'static str>),
+}
+
+impl Ending {
+    /// Whether the will is due [MQTT-3.1.2-8]: only a client that says goodbye takes its will with it [MQTT-3.14.4-3].
+    pub(super) fn with_will(self) -> bool {
+        self != Self::Left(ReasonCode::Success) || Mutant::WillAfterDisconnect.is_active()
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Left(ReasonCode::Success) => f.write_str("it disconnected"),
+            Self::Left(reason) => write!(f, "it disconnected: {reason}"),
+            Self::Lost => f.write_str("the connection was lost"),
+            Self::Ended(reason, None) => write!(f, "ended by the broker: {reason}"),
+            Self::Ended(reason, Some(text)) => write!(f, "ended by the broker: {reason}: {text}"),
+        }
+    }
+}
 
 impl Broker {
     /// The peer broke the protocol: it is told where its version has a way to, and the connection ends [MQTT-4.13.1-1].
@@ -58,7 +91,10 @@ impl Broker {
         text: Option<&'static str>,
     ) {
         let Some(connection) = self.connections.get(slot) else { return };
-        tracing::info!(connection = %connection.id, peer = %connection.origin.peer, %reason, "connect refused");
+        let (client, user) = connection.claims();
+        let (id, listener, peer) =
+            (connection.id, &connection.origin.listener, &connection.origin.peer);
+        tracing::info!(connection = %id, %listener, %peer, client, user, %reason, text, "connect refused");
         let mut connack = Connack::new(reason);
         connack.reason_string = text.map(Text::from_static);
         self.stats.connects_refused += 1;
@@ -88,13 +124,8 @@ impl Broker {
             // Behind what was sent, and nothing after it [MQTT-3.14.4-1]; never before CONNACK [MQTT-3.14.0-1].
             self.send(slot, &Packet::Disconnect(Box::new(disconnect)));
         }
-        self.drop_connection(slot);
-    }
-
-    /// Ends a connection as a cut does: the will is due, the session goes its way.
-    pub(super) fn drop_connection(&mut self, slot: usize) {
         if let Some(client) = self.client_at(slot) {
-            self.detach(client, true);
+            self.detach(client, Ending::Ended(reason, text));
         }
         self.close(slot);
     }
@@ -120,7 +151,7 @@ impl Broker {
     pub(super) fn handle_closed(&mut self, id: ConnectionId) {
         let Some(slot) = self.connection_slots.remove(&id) else { return };
         if let Some(client) = self.client_at(slot) {
-            self.detach(client, true);
+            self.detach(client, Ending::Lost);
         }
         if self.connections.contains(slot) {
             self.connections.remove(slot);
@@ -132,6 +163,7 @@ impl Broker {
         let Some(slot) = self.connection_slots.get(&id).copied() else { return };
         match self.connections.get(slot).map(|connection| &connection.phase) {
             Some(Phase::New) => {
+                tracing::debug!(connection = %id, "no CONNECT in time");
                 self.stats.connects_refused += 1;
                 self.close(slot);
             }
@@ -153,8 +185,9 @@ impl Broker {
         else {
             return;
         };
-        // What it sent while we did not read does not count as silence.
-        let deadline = if connection.paused {
+        // What it sent while we did not read does not count as silence; nor does waiting for CONNACK.
+        let excused = connection.paused || connection.outbox.is_opening();
+        let deadline = if excused && !Mutant::PauseIsSilence.is_active() {
             self.now + silence_max
         } else {
             connection.last_received + silence_max

@@ -123,7 +123,9 @@ impl Broker {
     }
 
     fn refuse_for(&mut self, slot: usize, refusal: Refusal) {
-        tracing::debug!(%refusal, "not let in");
+        let (client, user) =
+            self.connections.get(slot).map_or((None, None), |connection| connection.claims());
+        tracing::debug!(client, user, %refusal, "not let in");
         self.refuse_connect(slot, refusal.reason_code(), None);
     }
 
@@ -186,6 +188,9 @@ impl Broker {
         let row = known.and_then(|session| session.session.as_ref());
         if row.is_some_and(|row| row.user != identity.user_name) {
             return Some((ReasonCode::NotAuthorized, "the session belongs to another user"));
+        }
+        if let Some(refused) = self.refuses_to_remember(connect, &identity.client_id) {
+            return Some(refused);
         }
         if row.is_none() && self.store.state().session_count() >= self.options.sessions_max {
             return Some((ReasonCode::QuotaExceeded, "too many sessions"));

@@ -117,6 +117,16 @@ impl Connection {
         self.outbox.version()
     }
 
+    /// The client id and the user name of a CONNECT that is not yet answered, whether they are true or not; for traces.
+    pub(super) fn claims(&self) -> (Option<&str>, Option<&str>) {
+        match &self.phase {
+            Phase::Connecting(connecting) => {
+                (Some(&connecting.connect.client_id), connecting.connect.user_name.as_deref())
+            }
+            Phase::New | Phase::Connected(_) | Phase::Closing => (None, None),
+        }
+    }
+
     /// Whether nothing more is taken from it.
     pub(super) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing)

@@ -20,6 +20,7 @@ use crate::mutant::Mutant;
 use crate::session::Naming;
 use crate::session::Step;
 use crate::session::packet_id_of;
+use crate::store::ClockRow;
 use crate::time::Timestamp;
 
 /// The bytes of a Topic Alias property.
@@ -34,6 +35,7 @@ pub(super) struct Delivery<'a> {
     pub(super) writes: &'a mut Vec<usize>,
     pub(super) durable: Offset,
     pub(super) now: Timestamp,
+    pub(super) clock: &'a ClockRow,
 }
 
 /// How a message goes to one client.
@@ -85,8 +87,9 @@ impl Delivery<'_> {
         let Some(client) = self.clients.get_mut(index) else { return Sent::NotNow };
         let number = client.outbound.next_number();
         let dup = terms.qos > QoS::AtMostOnce && number < client.dup_below;
+        let now = self.clock.present_for(message.published_at, self.now);
         // What may have been sent before is sent again even if it has expired since [MQTT-4.3.3-7].
-        if message.is_expired(self.now) && !dup {
+        if message.is_expired(now) && !dup {
             self.stats.drop_messages(Dropped::Expired, 1);
             skip(client, terms);
             return Sent::Done;
@@ -96,7 +99,7 @@ impl Delivery<'_> {
         };
         let dup = dup && !Mutant::DupNotSet.is_active();
         let packet_id = (terms.qos > QoS::AtMostOnce).then(|| packet_id_of(number));
-        if encode(connection, message, terms, packet_id, dup, self.now) {
+        if encode(connection, message, terms, packet_id, dup, now) {
             if terms.qos > QoS::AtMostOnce {
                 client.outbound.push(terms.place, Step::Sent(terms.qos));
             }

@@ -1,7 +1,6 @@
 //! Commits, and what their end lets go.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::broker::Routing;
@@ -14,6 +13,7 @@ use crate::broker::event::Output;
 use crate::broker::message::Message;
 use crate::broker::router::Route;
 use crate::broker::stats::Dropped;
+use crate::broker::storage::StorageState;
 use crate::commitlog::Committed;
 use crate::commitlog::Offset;
 use crate::commitlog::PendingBatch;
@@ -26,17 +26,26 @@ use crate::store::StateError;
 use crate::store::Store;
 use crate::time::Timestamp;
 
-/// How long to wait before a commit that met a full disk is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How much space the disk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    Enough,
+    /// What was set aside is being used.
+    Reserve,
+    /// None for the batch in flight: it is tried again from time to time.
+    None,
+}
 
 /// The commit under way, and who waits for the next one.
 #[derive(Debug)]
 pub(super) struct CommitState {
     durability: Durability,
     in_flight: Option<(PendingBatch, Timestamp)>,
-    /// The disk is full: the batch in flight is tried again from time to time, and publishes are refused.
-    full: bool,
-    poisoned: bool,
+    space: Space,
+    /// Whether somebody will look, or looks, whether there is space again.
+    looking: bool,
+    /// What the disk has failed with.
+    poisoned: Option<StorageError>,
     checkpointing: bool,
     /// Clients and groups that go on when more is durable.
     waiting: BTreeSet<Turn>,
@@ -47,8 +56,9 @@ impl CommitState {
         Self {
             durability,
             in_flight: None,
-            full: false,
-            poisoned: false,
+            space: Space::Enough,
+            looking: false,
+            poisoned: None,
             checkpointing: false,
             waiting: BTreeSet::new(),
         }
@@ -62,15 +72,59 @@ impl CommitState {
         }
     }
 
-    /// Whether new messages are refused because nothing can be written.
-    pub(super) fn refuses(&self) -> bool {
-        self.full || self.poisoned
+    /// What the disk still takes.
+    pub(super) fn state(&self) -> StorageState {
+        match (&self.poisoned, self.space) {
+            (Some(_), _) => StorageState::ReadOnly,
+            (None, Space::None) => StorageState::Waiting,
+            (None, Space::Reserve) => StorageState::Full,
+            (None, Space::Enough) => StorageState::Ok,
+        }
+    }
+
+    /// Notes that the disk is full; returns whether that is news.
+    pub(super) fn set_full(&mut self) -> bool {
+        let news = self.space == Space::Enough;
+        if news {
+            self.space = Space::Reserve;
+        }
+        news
+    }
+
+    /// Notes that the disk has space again; returns whether that is news.
+    pub(super) fn set_roomy(&mut self) -> bool {
+        std::mem::replace(&mut self.space, Space::Enough) != Space::Enough
+    }
+
+    /// Whether it is time to set a timer for another look at a full disk: there is one at most.
+    pub(super) fn may_look_again(&mut self) -> bool {
+        !std::mem::replace(&mut self.looking, true)
+    }
+
+    /// The timer has fired.
+    pub(super) fn looks_again(&mut self) {
+        self.looking = false;
+    }
+
+    /// Nothing is written any more.
+    pub(super) fn poison(&mut self, error: StorageError) {
+        self.poisoned.get_or_insert(error);
+    }
+
+    /// What the disk has failed with.
+    pub(super) fn poison_error(&self) -> Option<&StorageError> {
+        self.poisoned.as_ref()
+    }
+
+    /// Changes what an acknowledgement promises.
+    pub(super) fn promise(&mut self, durability: Durability) {
+        self.durability = durability;
     }
 
     /// Whether everything that was appended is durable and no checkpoint is under way.
     pub(super) fn is_idle(&self, store: &Store) -> bool {
         let written = self.in_flight.is_none() && store.durable_offset() == store.next_offset();
-        (written || self.full || self.poisoned) && !self.checkpointing
+        (written || self.state().takes_nothing()) && !self.checkpointing
     }
 
     /// Gives `turn` another chance when more is durable.
@@ -90,7 +144,7 @@ impl Broker {
         if self.commit.durability == Durability::None {
             self.advance();
         }
-        if self.commit.in_flight.is_some() || self.commit.poisoned {
+        if self.commit.in_flight.is_some() || self.commit.poisoned.is_some() {
             return;
         }
         if let Some(batch) = self.store.take_batch() {
@@ -104,29 +158,34 @@ impl Broker {
         match result {
             Ok(committed) => {
                 self.count_commit(&batch, started);
-                self.commit.full = false;
+                if committed.is_short() {
+                    self.disk_is_full();
+                    if self.commit.space == Space::None {
+                        // There is space again, perhaps enough.
+                        self.commit.space = Space::Reserve;
+                        self.outputs.push_back(Output::Replenish);
+                    }
+                } else {
+                    self.disk_has_space();
+                }
                 self.store.committed(&committed);
                 self.advance();
             }
             Err(error) if error.is_full() => {
-                if !self.commit.full {
-                    tracing::error!(%error, "the disk is full: publishes are refused until there is space");
-                }
-                self.commit.full = true;
                 self.commit.in_flight = Some((batch, started));
-                self.timers.set(self.now + RETRY_AFTER, Timer::RetryCommit);
+                self.disk_is_full();
+                if std::mem::replace(&mut self.commit.space, Space::None) != Space::None {
+                    tracing::error!(%error, "there is no space left: nothing is acknowledged until there is");
+                    self.resume_held();
+                }
             }
-            Err(error) => {
-                tracing::error!(%error, "a write or sync failed: nothing more is acknowledged");
-                self.commit.poisoned = true;
-                self.outputs.push_back(Output::Poisoned(error));
-            }
+            Err(error) => self.storage_failed(error),
         }
     }
 
     /// Tries the batch again that met a full disk.
     pub(super) fn retry_commit(&mut self) {
-        if let (true, Some((batch, _))) = (self.commit.full, &self.commit.in_flight) {
+        if let (Space::None, Some((batch, _))) = (self.commit.space, &self.commit.in_flight) {
             self.outputs.push_back(Output::Commit(batch.clone()));
         }
     }
@@ -148,10 +207,7 @@ impl Broker {
         self.release_gates(released);
         self.route_durable(released);
         for turn in std::mem::take(&mut self.commit.waiting) {
-            match turn {
-                Turn::Client(client) => self.queue_turn(client),
-                Turn::Group(group) => self.queue_group_turn(group),
-            }
+            self.queue(turn);
         }
         self.resume_publishers();
     }
@@ -165,6 +221,10 @@ impl Broker {
                 connected.inbound.finish(finished);
             }
             let opened = was_opening && !connection.outbox.is_opening();
+            if opened {
+                // Who waits for CONNACK may be silent.
+                connection.last_received = self.now;
+            }
             connection.gate_queued = connection.outbox.is_gated();
             if connection.gate_queued {
                 self.gates.push(slot);
@@ -286,7 +346,8 @@ impl Broker {
     }
 
     pub(super) fn start_checkpoint(&mut self) {
-        if self.commit.checkpointing {
+        // After a failed write the state says more than the log ever will.
+        if self.commit.checkpointing || self.commit.poisoned.is_some() {
             return;
         }
         if let Some(checkpoint) = self.store.take_checkpoint() {

@@ -3,8 +3,9 @@
 //! The driver calls [`super::Broker::handle`] with the time and an [`Event`], then takes every
 //! [`Output`] with [`super::Broker::poll_output`] until there is none, then sleeps until the next event or
 //! until [`super::Broker::poll_timeout`]. Whatever takes long is a ticket: an output that starts it
-//! ([`Output::Commit`], [`Output::Fetch`], [`Output::Verify`], [`Output::Checkpoint`], [`Output::Truncate`]) and an event that brings its result.
-//! At most one commit, one checkpoint and one truncation are under way at a time; fetches and verifications are bounded by
+//! ([`Output::Commit`], [`Output::Fetch`], [`Output::Verify`], [`Output::Checkpoint`], [`Output::Truncate`],
+//! [`Output::Replenish`], [`Output::Clean`]) and an event that brings its result.
+//! At most one commit, one checkpoint and one truncation or cleaning are under way at a time; fetches and verifications are bounded by
 //! the number of connections.
 
 use std::fmt;
@@ -25,6 +26,8 @@ use crate::commitlog::Truncation;
 use crate::mqtt::Text;
 use crate::store::Checkpoint;
 use crate::store::CheckpointDone;
+use crate::store::Clean;
+use crate::store::CleanDone;
 use crate::store::StateError;
 
 /// A Network Connection. The driver numbers them and never uses a number twice in a run.
@@ -100,6 +103,10 @@ pub enum Event<'a> {
     Checkpointed(Result<CheckpointDone, StateError>),
     /// The truncation under way has ended.
     Truncated(Result<(), StorageError>),
+    /// The space was set aside again that [`Output::Replenish`] asked for, or there is none.
+    Replenished(Result<(), StorageError>),
+    /// The cleaning of a segment has ended.
+    Cleaned(Result<CleanDone, StorageError>),
     /// The password file and the ACL file were read again: their texts, or `None` where there is no such file.
     /// A text that is wrong changes nothing.
     AccessRead {
@@ -159,6 +166,10 @@ pub enum Output {
     Checkpoint(Checkpoint),
     /// Delete whole segments, then [`Event::Truncated`].
     Truncate(Truncation),
+    /// Set space aside again that was given back to a full disk, then [`Event::Replenished`].
+    Replenish,
+    /// Look at a segment, or take its dead records out, without haste, then [`Event::Cleaned`].
+    Clean(Clean),
     /// The store takes no more writes; the process should end with this error.
     Poisoned(StorageError),
     /// Everything that [`Event::Stop`] asked for is done.

@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 
 use crate::broker::Awaited;
 use crate::broker::Broker;
-use crate::broker::client::Behind;
-use crate::broker::client::ClientRef;
-use crate::broker::client::Mode;
+use crate::broker::Turn;
+use crate::broker::walk::Cursor;
 use crate::commitlog::Offset;
 use crate::commitlog::ReadResult;
 use crate::commitlog::StorageError;
-use crate::mqtt::ReasonCode;
 
 impl Broker {
     /// An answer from the disk.
@@ -19,83 +17,56 @@ impl Broker {
         let result = match result {
             Ok(result) => result,
             Err(error) => {
-                tracing::error!(%error, "a read failed");
-                return self.read_failed(awaited);
+                tracing::error!(%error, "a read failed; it is tried again");
+                self.stats.read_errors += 1;
+                return self.read_failed(&awaited, ticket);
             }
         };
-        for damage in &result.damage {
-            tracing::error!(%damage, "the log is damaged; what can be read is served");
-        }
+        self.note_damage(&result.damage);
         match awaited {
-            Awaited::ClientChunk(client) => self.chunk_fetched(client, ticket, result),
-            Awaited::ClientRecord(client, offset) => {
-                self.record_fetched(client, ticket, offset, result);
-            }
-            Awaited::GroupChunk(group, key) => {
-                self.group_chunk_fetched(group, &key, ticket, result);
-            }
-            Awaited::GroupRecord(group, key, offset) => {
-                self.group_record_fetched(group, &key, ticket, offset, result);
-            }
+            Awaited::Chunk(turn) => self.chunk_fetched(turn, ticket, result),
+            Awaited::Record(turn, offset) => self.record_fetched(turn, ticket, offset, result),
             Awaited::Retention => self.retention_fetched(&result),
             Awaited::Carry => self.carry_fetched(&result),
             Awaited::Password(_) => {}
         }
     }
 
-    fn behind_that_awaits(&mut self, client: ClientRef, ticket: u64) -> Option<&mut Behind> {
-        let known =
-            self.clients.get_mut(client.index()).filter(|known| known.epoch == client.epoch)?;
-        match &mut known.mode {
-            Mode::Behind(behind) if behind.fetch == Some(ticket) => {
-                behind.fetch = None;
-                Some(behind)
-            }
-            Mode::Behind(_) | Mode::Live => None,
-        }
+    /// The cursor that this read is for, if it still waits for it.
+    fn cursor_that_awaits(&mut self, turn: Turn, ticket: u64) -> Option<&mut Cursor> {
+        self.cursor(turn).filter(|cursor| cursor.fetch == Some(ticket))
     }
 
-    /// The disk can't read: who waits for it is told, and stands where it stood.
-    fn read_failed(&mut self, awaited: Awaited) {
-        match awaited {
-            Awaited::ClientChunk(client) | Awaited::ClientRecord(client, _) => {
-                let known = self.clients.get(client.index());
-                let known = known.filter(|known| known.epoch == client.epoch);
-                if let Some(slot) = known.map(|known| known.connection) {
-                    self.disconnect(
-                        slot,
-                        ReasonCode::UnspecifiedError,
-                        Some("the log can't be read"),
-                    );
+    /// The disk can't read: who waits for it stands where it stood, and asks again later.
+    fn read_failed(&mut self, awaited: &Awaited, ticket: u64) {
+        match *awaited {
+            Awaited::Chunk(turn) | Awaited::Record(turn, _) => {
+                if let Some(cursor) = self.cursor_that_awaits(turn, ticket) {
+                    let failures = cursor.failures;
+                    cursor.failures += 1;
+                    self.read_again_later(turn, ticket, failures);
                 }
-            }
-            Awaited::GroupChunk(group, key) | Awaited::GroupRecord(group, key, _) => {
-                self.group_read_failed(group, &key);
             }
             Awaited::Retention | Awaited::Carry => self.retention_read_failed(),
             Awaited::Password(_) => {}
         }
     }
 
-    fn chunk_fetched(&mut self, client: ClientRef, ticket: u64, result: ReadResult) {
+    fn chunk_fetched(&mut self, turn: Turn, ticket: u64, result: ReadResult) {
         let routed = self.routed;
-        let Some(behind) = self.behind_that_awaits(client, ticket) else { return };
+        let Some(cursor) = self.cursor_that_awaits(turn, ticket) else { return };
         // A result that does not move on has nothing more to give.
-        let next = if result.next > behind.scanned { result.next } else { routed };
-        behind.chunk = VecDeque::from(result.records);
-        behind.scanned = next;
-        self.queue_turn(client);
+        let next = if result.next > cursor.scanned { result.next } else { routed };
+        cursor.chunk = VecDeque::from(result.records);
+        cursor.scanned = next;
+        cursor.answered();
+        self.queue(turn);
     }
 
-    fn record_fetched(
-        &mut self,
-        client: ClientRef,
-        ticket: u64,
-        offset: Offset,
-        result: ReadResult,
-    ) {
-        let Some(behind) = self.behind_that_awaits(client, ticket) else { return };
-        behind.single = Some((offset, result.records.into_iter().next()));
-        self.queue_turn(client);
+    fn record_fetched(&mut self, turn: Turn, ticket: u64, offset: Offset, result: ReadResult) {
+        let Some(cursor) = self.cursor_that_awaits(turn, ticket) else { return };
+        cursor.single = Some((offset, result.records.into_iter().next()));
+        cursor.answered();
+        self.queue(turn);
     }
 }

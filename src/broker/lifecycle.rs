@@ -18,11 +18,12 @@ use crate::broker::client::Mode;
 use crate::broker::client::ProgressState;
 use crate::broker::client::Reserved;
 use crate::broker::client::Resumed;
+use crate::broker::close::Ending;
 use crate::broker::connection::Connected;
+use crate::broker::connection::Connection;
 use crate::broker::connection::Phase;
 use crate::broker::coverage::grant_of;
 use crate::broker::coverage::is_shared;
-use crate::broker::event::Output;
 use crate::broker::retained::runs_left;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
@@ -46,6 +47,9 @@ use crate::store::GroupKey;
 use crate::store::Row;
 use crate::store::SessionRow;
 use crate::time::Timestamp;
+
+/// Traces of clients that come and go have a name of their own, so that they can be had without all else that is debugged.
+const CLIENTS: &str = "tidelog::clients";
 
 /// How far an orderly end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +123,7 @@ impl Broker {
         };
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.phase = Phase::Connected(Box::new(connected));
+        trace_connected(connection, &client_id, connect, session_present);
         let id = connection.id;
         self.stats.connects_accepted += 1;
         self.send_after(slot, after, Packet::Connack(Box::new(connack)));
@@ -186,6 +191,7 @@ impl Broker {
             last_assigned: None,
             next_counter: session.map_or(0, |session| session.assigned_next),
             assigned_waiting,
+            received_early: BTreeSet::new(),
             to_release: Vec::new(),
             progress: ProgressState::Clean,
             turn_queued: false,
@@ -251,7 +257,10 @@ impl Broker {
             return;
         };
         self.stats.take_overs += 1;
-        tracing::info!(client = %client_id, "the session is taken over by a new connection");
+        tracing::info!(
+            client = client_id.as_str(),
+            "the session is taken over by a new connection"
+        );
         if clean_start {
             // The session ends, so its will can't wait for anything.
             self.fire_will_now(client_id);
@@ -273,14 +282,12 @@ impl Broker {
             }
             connected.limits.session_expiry = expiry.min(self.options.session.session_expiry_max);
         }
-        let with_will = disconnect.reason_code != ReasonCode::Success
-            || Mutant::WillAfterDisconnect.is_active();
-        self.detach(client, with_will);
+        self.detach(client, Ending::Left(disconnect.reason_code));
         self.close(slot);
     }
 
-    /// Unbinds a session from its connection. `with_will`: the client did not say goodbye.
-    pub(super) fn detach(&mut self, client: ClientRef, with_will: bool) {
+    /// Unbinds a session from its connection.
+    pub(super) fn detach(&mut self, client: ClientRef, ending: Ending) {
         let Some(known) =
             self.clients.get(client.index()).filter(|known| known.epoch == client.epoch)
         else {
@@ -289,11 +296,12 @@ impl Broker {
         let client_id = known.id.clone();
         let groups = known.groups.clone();
         let slot = known.connection;
-        let expiry = self
-            .connections
-            .get(slot)
+        let connection = self.connections.get(slot);
+        let expiry = connection
             .and_then(|connection| connection.connected())
             .map_or(0, |connected| connected.limits.session_expiry);
+        let id = connection.map(|connection| tracing::field::display(connection.id));
+        tracing::debug!(target: CLIENTS, connection = id, client = client_id.as_str(), why = %ending, "disconnected");
         if Mutant::InFlightForgottenOnCut.is_active()
             && let Some(known) = self.clients.get_mut(client.index())
         {
@@ -318,7 +326,7 @@ impl Broker {
             connection.phase = Phase::New;
         }
         self.leave_session(&client_id, expiry);
-        if with_will {
+        if ending.with_will() {
             self.will_of_lost(&client_id, expiry);
         } else {
             self.cancel_will(&client_id);
@@ -387,9 +395,10 @@ impl Broker {
         if row.connected || row.expiry_interval == u32::MAX || row.disconnected_at != left_at {
             return;
         }
-        let deadline = row.disconnected_at + Duration::from_secs(u64::from(row.expiry_interval));
+        let forgiven = self.store.state().clock().forgiven_since(left_at);
+        let deadline = left_at + Duration::from_secs(u64::from(row.expiry_interval)) + forgiven;
         if self.now >= deadline {
-            tracing::debug!(client = %client_id, "the session has expired");
+            tracing::debug!(client = client_id.as_str(), "the session has expired");
             self.end_session(&client_id);
         } else {
             self.set_far_timer(deadline, Timer::SessionExpiry(client_id, left_at));
@@ -440,7 +449,8 @@ impl Broker {
             }
             Stopping::Checkpointing => {
                 self.stopping = Stopping::Stopped;
-                self.outputs.push_back(Output::Stopped);
+                let last = self.last_words();
+                self.outputs.push_back(last);
             }
             Stopping::No | Stopping::Stopped => {}
         }
@@ -461,6 +471,29 @@ impl Broker {
             }
         }
     }
+}
+
+/// Who is there now. Never a password, and no payload.
+fn trace_connected(
+    connection: &Connection,
+    client_id: &ClientId,
+    connect: &Connect,
+    session_present: bool,
+) {
+    let Some(Connected { user, limits, .. }) = connection.connected() else { return };
+    tracing::debug!(
+        target: CLIENTS,
+        connection = %connection.id,
+        listener = %connection.origin.listener,
+        peer = %connection.origin.peer,
+        client = client_id.as_str(),
+        user = user.as_deref(),
+        version = %limits.version,
+        keep_alive = limits.keep_alive,
+        clean_start = connect.clean_start,
+        session_present,
+        "connected"
+    );
 }
 
 /// The group of a shared subscription's text.

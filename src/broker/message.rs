@@ -16,6 +16,7 @@ pub(super) struct Message<'a> {
     pub(super) retain: bool,
     /// Version 5 properties that are forwarded, encoded.
     pub(super) properties: &'a [u8],
+    pub(super) published_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
     /// The client id of the publisher; empty if the broker itself.
     pub(super) publisher: &'a str,
@@ -29,6 +30,7 @@ impl<'a> From<&MessageView<'a>> for Message<'a> {
             qos: view.qos,
             retain: view.retain,
             properties: view.properties,
+            published_at: view.timestamp,
             expires_at: view.expires_at(),
             publisher: view.publisher,
         }
@@ -36,7 +38,7 @@ impl<'a> From<&MessageView<'a>> for Message<'a> {
 }
 
 impl Message<'_> {
-    /// Whether its Message Expiry Interval has passed.
+    /// Whether its Message Expiry Interval has passed. `now` is the present for the moment it was published at.
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|deadline| deadline <= now)
             && !Mutant::ExpiryIgnored.is_active()

@@ -19,6 +19,7 @@
 
 mod acknowledge;
 mod catch_up;
+mod cleaning;
 mod client;
 mod close;
 mod connect;
@@ -28,6 +29,7 @@ mod deliver;
 mod durability;
 pub mod event;
 mod fetched;
+mod found;
 mod lifecycle;
 mod message;
 mod options;
@@ -44,9 +46,11 @@ mod revoke;
 mod router;
 mod share;
 mod stats;
+mod storage;
 mod subscribe;
 mod sys;
 mod timers;
+mod walk;
 mod will;
 
 use std::collections::BTreeMap;
@@ -79,9 +83,11 @@ pub use event::ConnectionId;
 pub use event::Event;
 pub use event::Origin;
 pub use event::Output;
+pub use options::OnWriteFailure;
 pub use options::Options;
 pub use stats::Dropped;
 pub use stats::Stats;
+pub use storage::StorageState;
 
 /// The core.
 pub struct Broker {
@@ -120,8 +126,11 @@ pub struct Broker {
     next_ticket: u64,
     commit: durability::CommitState,
     retention: retention::RetentionState,
+    /// A segment is being cleaned.
+    cleaning: bool,
     stopping: lifecycle::Stopping,
     stats: Stats,
+    found: found::Found,
     started: Timestamp,
     now: Timestamp,
 }
@@ -162,8 +171,12 @@ enum Timer {
     Checkpoint,
     /// Old segments may go.
     Retention,
-    /// A commit that met a full disk is tried again.
-    RetryCommit,
+    /// A full disk may have space again.
+    Space,
+    /// A read that failed may succeed: who waits for it, and its ticket.
+    ReadAgain(Turn, u64),
+    /// The log may be cleaned.
+    Clean,
 }
 
 /// Somebody who is behind and may be able to go on.
@@ -174,16 +187,12 @@ enum Turn {
 }
 
 /// What a ticket's answer is for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Awaited {
-    /// A chunk of the log for a client that is behind.
-    ClientChunk(ClientRef),
-    /// One record for a client: a retained or an assigned message.
-    ClientRecord(ClientRef, Offset),
-    /// A chunk of the log for a group that is behind.
-    GroupChunk(GroupIndex, GroupKey),
-    /// One record for a group: a message that came back.
-    GroupRecord(GroupIndex, GroupKey, Offset),
+    /// A chunk of the log for somebody who is behind.
+    Chunk(Turn),
+    /// One record for somebody who is behind: a retained or an assigned message, or one that came back to a group.
+    Record(Turn, Offset),
     /// A password.
     Password(ConnectionId),
     /// A chunk of the log in which retention counts what a session loses.
@@ -214,6 +223,8 @@ impl Broker {
             Event::Verified { ticket, verdict } => self.handle_verified(ticket, verdict),
             Event::Checkpointed(result) => self.handle_checkpointed(result),
             Event::Truncated(result) => self.handle_truncated(result),
+            Event::Replenished(result) => self.handle_replenished(result),
+            Event::Cleaned(result) => self.handle_cleaned(&result),
             Event::AccessRead { passwords, acl } => {
                 self.handle_access_read(passwords.as_deref(), acl.as_deref());
             }
@@ -281,7 +292,9 @@ impl Broker {
                 Timer::Sys => self.publish_sys(),
                 Timer::Checkpoint => self.checkpoint_due(),
                 Timer::Retention => self.retention_due(),
-                Timer::RetryCommit => self.retry_commit(),
+                Timer::Space => self.space_due(),
+                Timer::ReadAgain(turn, ticket) => self.read_again(turn, ticket),
+                Timer::Clean => self.cleaning_due(),
             }
         }
     }
@@ -338,6 +351,7 @@ impl Broker {
             writes: &mut self.writes,
             durable,
             now: self.now,
+            clock: self.store.state().clock(),
         };
         (delivery, &self.store)
     }

@@ -5,6 +5,16 @@ use std::time::Duration;
 use crate::mqtt::Text;
 use crate::session;
 
+/// What follows when the disk fails a write or a sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnWriteFailure {
+    /// The process ends, and a restart recovers what was durable.
+    #[default]
+    Exit,
+    /// What is durable is served on, and nothing more is taken.
+    ReadOnly,
+}
+
 /// Limits and habits of the core.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -38,6 +48,10 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// How often old segments are looked for.
     pub retention_interval: Duration,
+    /// What follows when the disk fails.
+    pub on_write_failure: OnWriteFailure,
+    /// How often to look whether the log is to be cleaned; zero for never.
+    pub clean_interval: Duration,
     /// Where clients are sent when the server shuts down (0x9C), if anywhere [5.0, 4.11].
     pub server_reference: Option<Text>,
 }
@@ -60,6 +74,8 @@ impl Default for Options {
             sys_interval: Duration::from_secs(10),
             checkpoint_interval: Duration::from_secs(1),
             retention_interval: Duration::from_mins(1),
+            on_write_failure: OnWriteFailure::Exit,
+            clean_interval: Duration::from_secs(10),
             server_reference: None,
         }
     }

@@ -127,7 +127,7 @@ fn progress_row(
 ) -> ProgressRow {
     let walked = match &client.mode {
         Mode::Live => routed,
-        Mode::Behind(behind) => behind.next,
+        Mode::Behind(behind) => behind.cursor.next,
     };
     let run = client.runs.front().map(|run| run.place);
     let walked = [run, ahead].into_iter().flatten().fold(walked, Offset::min);
@@ -149,7 +149,10 @@ fn progress_row(
         acked: acked.collect(),
         received: received.collect(),
         sent_limit: if staying { used + NUMBERS_RESERVED } else { used },
-        run: client.runs.front().and_then(|run| Some((run.filter.clone(), run.after.clone()?))),
+        run: client
+            .runs
+            .front()
+            .and_then(|run| Some(Box::new((run.filter.clone(), run.after.clone()?)))),
         runs_done: client.runs_done,
     }
 }

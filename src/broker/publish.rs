@@ -128,14 +128,15 @@ impl Broker {
         publish: &PublishView<'_>,
         topic: &str,
     ) -> Option<(ReasonCode, Dropped)> {
-        if self.commit.refuses() {
-            return Some((ReasonCode::QuotaExceeded, Dropped::DiskFull));
+        let state = self.storage_state();
+        if let (Some(reason), true) = (state.refuses_message(), publish.qos > QoS::AtMostOnce) {
+            return Some((reason, Dropped::DiskFull));
         }
         if publish.retain && self.retains_enough(topic, publish.payload) {
             return Some((ReasonCode::QuotaExceeded, Dropped::RetainedFull));
         }
         if topic.starts_with('$') || topic_levels(topic) > self.options.topic_levels_max {
-            return Some((ReasonCode::TopicNameInvalid, Dropped::NotAuthorized));
+            return Some((ReasonCode::TopicNameInvalid, Dropped::Invalid));
         }
         let connected = self.connections.get(slot)?.connected()?;
         let action = Action::Publish { topic, retain: publish.retain, qos: publish.qos };
@@ -145,7 +146,7 @@ impl Broker {
         let text =
             self.options.check_payload_format && publish.payload_format_indicator() == Some(true);
         if text && simdutf8::basic::from_utf8(publish.payload).is_err() {
-            return Some((ReasonCode::PayloadFormatInvalid, Dropped::NotAuthorized));
+            return Some((ReasonCode::PayloadFormatInvalid, Dropped::Invalid));
         }
         None
     }
@@ -223,7 +224,8 @@ impl Broker {
         self.send_after(slot, after, answer);
     }
 
-    /// Makes a message a record and routes it. `None` if it is not kept: QoS 0 with logging switched off.
+    /// Makes a message a record and routes it. `None` if it is not kept: QoS 0 with logging switched off, or while the disk
+    /// is full.
     pub(super) fn publish(&mut self, new: &NewMessage<'_>) -> Option<Offset> {
         let message = Message {
             topic: new.topic,
@@ -231,12 +233,16 @@ impl Broker {
             qos: new.qos,
             retain: new.retain,
             properties: new.properties,
+            published_at: self.now,
             expires_at: new
                 .expiry_interval
                 .map(|seconds| self.now + std::time::Duration::from_secs(u64::from(seconds))),
             publisher: new.publisher,
         };
-        let kept = new.qos > QoS::AtMostOnce || new.retain || self.options.log_qos0;
+        let wanted = new.retain || self.options.log_qos0;
+        let full = self.storage_state().refuses_message().is_some();
+        let kept = new.qos > QoS::AtMostOnce || wanted && !full;
+        self.stats.not_logged += u64::from(wanted && !kept);
         let offset = kept.then(|| self.store.append_message(self.now, new));
         let route = self.router.route(new.topic);
         if route.is_empty() {

@@ -4,6 +4,7 @@ use bytes::Buf;
 use bytes::BytesMut;
 
 use crate::broker::Broker;
+use crate::broker::StorageState;
 use crate::broker::Timer;
 use crate::broker::connection::Connection;
 use crate::broker::connection::Phase;
@@ -14,6 +15,7 @@ use crate::commitlog::Offset;
 use crate::mqtt::Decoder;
 use crate::mqtt::Incoming;
 use crate::mqtt::Packet;
+use crate::mqtt::PacketType;
 use crate::mqtt::Violation;
 use crate::mutant::Mutant;
 
@@ -39,7 +41,7 @@ impl Broker {
     pub(super) fn handle_received(&mut self, id: ConnectionId, input: &mut BytesMut) {
         let Some(slot) = self.connection_slots.get(&id).copied() else { return input.clear() };
         let mut taken = 0;
-        while self.takes_input(slot) {
+        while self.takes_input(slot, input.get(taken)) {
             let Some(connection) = self.connections.get_mut(slot) else { break };
             let rest = input.get(taken..).unwrap_or_default();
             match connection.decoder.next(rest) {
@@ -60,16 +62,15 @@ impl Broker {
         input.advance(taken);
     }
 
-    /// Whether another packet may be taken from the connection now; if not, it is paused.
-    fn takes_input(&mut self, slot: usize) -> bool {
-        let busy = self.store.pending_bytes() >= self.options.pending_bytes_max
-            || self.stopping.has_begun();
+    /// Whether another packet, with this first byte, may be taken from the connection now; if not, it is paused.
+    fn takes_input(&mut self, slot: usize, first: Option<&u8>) -> bool {
+        let waits = first.is_some_and(|first| self.is_held_back(*first));
         let Some(connection) = self.connections.get_mut(slot) else { return false };
         let waits = match &connection.phase {
-            Phase::New => false,
+            Phase::New => waits,
             Phase::Connecting(connecting) => connecting.ticket.is_some(),
             Phase::Connected(_) => {
-                busy || connection.outbox.is_full(2 * self.options.output_bytes_max)
+                waits || connection.outbox.is_full(2 * self.options.output_bytes_max)
             }
             Phase::Closing => return false,
         };
@@ -81,9 +82,39 @@ impl Broker {
         !waits
     }
 
+    /// Whether packets that begin with this byte are not taken now, because too much waits to become durable and they would
+    /// add to it. What was begun is brought to its end all the same, and PINGREQ answered.
+    fn is_held_back(&self, first: u8) -> bool {
+        if self.stopping.has_begun() {
+            return true;
+        }
+        let state = self.storage_state();
+        let adds = match PacketType::from_u8(first >> 4) {
+            Some(PacketType::Publish) => state.refuses_message().is_none(),
+            Some(PacketType::Connect | PacketType::Subscribe) => !state.takes_nothing(),
+            Some(PacketType::Unsubscribe) => state != StorageState::ReadOnly,
+            Some(
+                PacketType::Connack
+                | PacketType::Puback
+                | PacketType::Pubrec
+                | PacketType::Pubrel
+                | PacketType::Pubcomp
+                | PacketType::Suback
+                | PacketType::Unsuback
+                | PacketType::Pingreq
+                | PacketType::Pingresp
+                | PacketType::Disconnect
+                | PacketType::Auth,
+            )
+            | None => false,
+        };
+        adds && self.store.pending_bytes() >= self.options.pending_bytes_max
+    }
+
     /// Lets a connection that was paused go on, if nothing holds it any more.
     pub(super) fn resume(&mut self, slot: usize) {
         let busy = self.store.pending_bytes() >= self.options.pending_bytes_max / 2
+            && self.storage_state() == StorageState::Ok
             || self.stopping.has_begun();
         let Some(connection) = self.connections.get_mut(slot) else { return };
         let free = match &connection.phase {
@@ -91,10 +122,13 @@ impl Broker {
             Phase::Connected(_) => {
                 !busy && !connection.outbox.is_full(self.options.output_bytes_max)
             }
-            Phase::New | Phase::Closing => true,
+            Phase::New => !busy,
+            Phase::Closing => true,
         };
         if connection.paused && free {
             connection.paused = false;
+            // It could not be heard until now.
+            connection.last_received = self.now;
             self.outputs.push_back(Output::Resume { connection: connection.id });
         } else if connection.paused {
             self.paused.insert(slot);
@@ -104,9 +138,14 @@ impl Broker {
     /// Lets publishers go on that were held because too much waited to become durable.
     pub(super) fn resume_publishers(&mut self) {
         if self.store.pending_bytes() < self.options.pending_bytes_max / 2 {
-            for slot in std::mem::take(&mut self.paused) {
-                self.resume(slot);
-            }
+            self.resume_held();
+        }
+    }
+
+    /// Lets everybody go on who was held and need not be any more.
+    pub(super) fn resume_held(&mut self) {
+        for slot in std::mem::take(&mut self.paused) {
+            self.resume(slot);
         }
     }
 
@@ -140,7 +179,7 @@ impl Broker {
                 self.handle_connect_auth(slot, &auth);
             }
             (Some(Phase::Connecting(_)), Incoming::Packet(Packet::Disconnect(_))) => {
-                self.drop_connection(slot);
+                self.close(slot);
             }
             (Some(Phase::Connecting(_)), _) => {
                 self.violated(slot, Violation::PacketDuringAuthentication);

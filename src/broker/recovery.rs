@@ -13,6 +13,7 @@ use crate::broker::Options;
 use crate::broker::Stats;
 use crate::broker::Timer;
 use crate::broker::durability::CommitState;
+use crate::broker::found::Found;
 use crate::broker::lifecycle::Stopping;
 use crate::broker::lifecycle::group_key;
 use crate::broker::random::Random;
@@ -70,8 +71,10 @@ impl Broker {
             next_ticket: 0,
             commit: CommitState::new(durability),
             retention: RetentionState::default(),
+            cleaning: false,
             stopping: Stopping::No,
             stats: Stats::default(),
+            found: Found::default(),
             started: now,
             now,
         };
@@ -85,6 +88,9 @@ impl Broker {
     fn set_timers(&mut self) {
         self.timers.set(self.now + self.options.checkpoint_interval, Timer::Checkpoint);
         self.timers.set(self.now + self.options.retention_interval, Timer::Retention);
+        if !self.options.clean_interval.is_zero() {
+            self.timers.set(self.now + self.options.clean_interval, Timer::Clean);
+        }
         if !self.options.sys_interval.is_zero() {
             self.timers.set(self.now + self.options.sys_interval, Timer::Sys);
         }
@@ -120,12 +126,12 @@ impl Broker {
             .sessions()
             .filter_map(|(client_id, session)| {
                 let expiry = session.session.as_ref().map_or(0, |row| row.expiry_interval);
-                Some((client_id.clone(), session.will.clone()?, expiry))
+                Some((client_id.clone(), session.will.as_deref()?.clone(), expiry))
             })
             .collect();
         for (client_id, row, expiry) in wills {
             match row.fires_at {
-                Some(fires_at) => self.set_far_timer(fires_at, Timer::Will(client_id, fires_at)),
+                Some(fires_at) => self.set_will_timer(client_id, fires_at),
                 None => self.will_of_lost(&client_id, expiry),
             }
         }
@@ -148,7 +154,8 @@ impl Broker {
                 0 => self.end_session(&client_id),
                 u32::MAX => {}
                 seconds => {
-                    let deadline = left_at + Duration::from_secs(u64::from(seconds));
+                    let forgiven = self.store.state().clock().forgiven_since(left_at);
+                    let deadline = left_at + Duration::from_secs(u64::from(seconds)) + forgiven;
                     self.set_far_timer(deadline, Timer::SessionExpiry(client_id, left_at));
                 }
             }

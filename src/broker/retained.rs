@@ -8,7 +8,6 @@ use std::ops::Bound;
 
 use crate::broker::Broker;
 use crate::broker::catch_up::Located;
-use crate::broker::catch_up::Walk;
 use crate::broker::client::Behind;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Run;
@@ -16,6 +15,7 @@ use crate::broker::coverage::is_shared;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
 use crate::broker::message::Message;
+use crate::broker::walk::Walk;
 use crate::commitlog::Offset;
 use crate::mqtt::QoS;
 use crate::mqtt::SubscriptionId;
@@ -107,7 +107,9 @@ impl Broker {
             if !topic.starts_with(prefix) || (exact && **topic != *filter) {
                 return Next::End;
             }
-            let expired = retained.expires_at.is_some_and(|deadline| deadline <= self.now);
+            let expired = retained.expires_at.is_some_and(|deadline| {
+                deadline <= self.store.present_for(retained.timestamp, self.now)
+            });
             if !expired
                 && retained.message_offset < run.place
                 && TopicFilter::text_matches(filter, topic)
@@ -161,7 +163,7 @@ impl Broker {
         if walk == Walk::More {
             self.pass_topic(client, topic);
         } else if let Some(record) = fetched {
-            behind.single = Some((retained.offset, Some(record)));
+            behind.cursor.single = Some((retained.offset, Some(record)));
         }
         walk
     }
@@ -262,8 +264,8 @@ pub(super) fn runs_left(session: &SessionState) -> std::collections::VecDeque<Ru
                 .progress
                 .run
                 .as_ref()
-                .filter(|(running, _)| running == filter)
-                .map(|(_, topic)| topic.clone());
+                .filter(|run| run.0 == *filter)
+                .map(|run| run.1.clone());
             runs.push(Run { place: span.from, filter: filter.clone(), after });
         }
     }

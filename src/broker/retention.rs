@@ -82,7 +82,18 @@ pub(super) struct Counting {
 impl Broker {
     /// The timer: begins, or goes on.
     pub(super) fn retention_due(&mut self) {
-        let again = match std::mem::take(&mut self.retention) {
+        let again = self.retention_step();
+        let wait = if again { STEP_INTERVAL } else { self.options.retention_interval };
+        self.timers.set(self.now + wait, Timer::Retention);
+    }
+
+    /// Begins, or goes on. Returns whether there is more to do soon. Where nothing can be written, nothing is deleted:
+    /// what rests on it could not be carried forward.
+    pub(super) fn retention_step(&mut self) -> bool {
+        if self.storage_state().takes_nothing() {
+            return false;
+        }
+        match std::mem::take(&mut self.retention) {
             RetentionState::Idle => self.begin_retention(),
             RetentionState::Moving { new_start, left, counting } => {
                 self.move_positions(new_start, left, counting)
@@ -94,9 +105,12 @@ impl Broker {
                 self.retention = waiting;
                 true
             }
-        };
-        let wait = if again { STEP_INTERVAL } else { self.options.retention_interval };
-        self.timers.set(self.now + wait, Timer::Retention);
+        }
+    }
+
+    /// Whether old segments are about to be deleted.
+    pub(super) fn is_retaining(&self) -> bool {
+        !matches!(self.retention, RetentionState::Idle)
     }
 
     /// Whether there is something to do.
@@ -138,7 +152,10 @@ impl Broker {
                 .session(&known.id)
                 .map_or(Offset::MAX, |session| session.progress.position);
             if position < new_start {
-                tracing::warn!(client = %known.id, "the client is further behind than messages are kept");
+                tracing::warn!(
+                    client = known.id.as_str(),
+                    "the client is further behind than messages are kept"
+                );
                 self.disconnect(
                     connection,
                     ReasonCode::QuotaExceeded,
@@ -293,7 +310,11 @@ impl Broker {
         };
         let lost = entries.saturating_sub(settled);
         if lost > 0 {
-            tracing::warn!(client = %client_id, lost, "the session loses messages that are older than messages are kept");
+            tracing::warn!(
+                client = client_id.as_str(),
+                lost,
+                "the session loses messages that are older than messages are kept"
+            );
             self.stats.drop_messages(Dropped::Retention, lost);
         }
         self.store.put(self.now, Row::Progress(client_id.clone(), row));
@@ -306,7 +327,12 @@ impl Broker {
         let lost = returned.iter().filter(|offset| **offset < new_start).count() as u64
             + if position < new_start { messages } else { 0 };
         if lost > 0 {
-            tracing::warn!(share = %key.share, filter = %key.filter, lost, "the shared group loses messages that are older than messages are kept");
+            tracing::warn!(
+                share = &*key.share,
+                filter = &*key.filter,
+                lost,
+                "the shared group loses messages that are older than messages are kept"
+            );
             self.stats.drop_messages(Dropped::Retention, lost);
         }
         let row = GroupRow {
@@ -334,6 +360,10 @@ impl Broker {
         let left = self.movers(new_start);
         if !left.is_empty() {
             self.retention = RetentionState::Moving { new_start, left, counting: None };
+            return;
+        }
+        if self.cleaning {
+            self.retention = RetentionState::Carrying { new_start };
             return;
         }
         self.retention = match self.store.truncate_before(new_start) {

@@ -60,7 +60,11 @@ impl Broker {
         for (text, _) in self.open_grants(client_id) {
             let Ok(filter) = SubscriptionFilter::parse(&text) else { continue };
             if !grants.may(Action::Subscribe { filter: filter.filter() }).allowed {
-                tracing::info!(client = %client_id, filter = %text, "the subscription is no longer allowed");
+                tracing::info!(
+                    client = client_id.as_str(),
+                    filter = &*text,
+                    "the subscription is no longer allowed"
+                );
                 self.unsubscribe(client, client_id, &filter);
             }
         }

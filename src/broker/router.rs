@@ -177,10 +177,11 @@ impl Router {
         }
         let route = self.find(topic);
         let route = if route.is_empty() { Arc::clone(&self.nobody) } else { Arc::new(route) };
-        self.route_bytes += topic.len() + route.bytes();
-        if self.routes.len() >= ROUTES_MAX || self.route_bytes > ROUTE_BYTES_MAX {
+        let bytes = topic.len() + route.bytes();
+        if self.routes.len() >= ROUTES_MAX || self.route_bytes + bytes > ROUTE_BYTES_MAX {
             self.forget_routes();
         }
+        self.route_bytes += bytes;
         self.routes.insert(topic.into(), Arc::clone(&route));
         route
     }

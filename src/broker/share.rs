@@ -5,30 +5,28 @@
 //! when its session ended comes back and is assigned first, but for QoS 2, which goes to nobody else [MQTT-4.8.2-5].
 
 use std::collections::BTreeSet;
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Poll;
 
-use crate::broker::Awaited;
 use crate::broker::Broker;
 use crate::broker::Routing;
+use crate::broker::StorageState;
 use crate::broker::Turn;
 use crate::broker::Unrouted;
-use crate::broker::catch_up::Walk;
 use crate::broker::client::AssignedKey;
 use crate::broker::client::ClientRef;
 use crate::broker::coverage::FilterSet;
 use crate::broker::coverage::subscription_ids;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
-use crate::broker::event::Output;
 use crate::broker::message::Message;
 use crate::broker::router::GroupIndex;
 use crate::broker::router::Route;
 use crate::broker::stats::Dropped;
+use crate::broker::walk::Cursor;
+use crate::broker::walk::Walk;
 use crate::commitlog::KeyMatcher;
 use crate::commitlog::Offset;
-use crate::commitlog::Read;
-use crate::commitlog::ReadResult;
 use crate::commitlog::StoredRecord;
 use crate::mqtt::ClientId;
 use crate::mqtt::QoS;
@@ -41,11 +39,6 @@ use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::MessageView;
 use crate::store::Row;
-
-/// How many messages a group assigns per turn.
-const STEPS_PER_TURN: usize = 256;
-
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// A shared group.
 #[derive(Debug)]
@@ -64,27 +57,22 @@ pub(super) struct Group {
 #[derive(Debug)]
 enum GroupMode {
     Live,
-    Behind(Box<GroupBehind>),
+    Behind(Box<Cursor>),
 }
 
-#[derive(Debug)]
-struct GroupBehind {
-    next: Offset,
-    chunk: VecDeque<StoredRecord>,
-    scanned: Offset,
-    fetch: Option<u64>,
-    single: Option<(Offset, Option<StoredRecord>)>,
+impl GroupMode {
+    fn behind(next: Offset) -> Self {
+        Self::Behind(Box::new(Cursor::at(next)))
+    }
 }
 
-impl GroupBehind {
-    fn at(next: Offset) -> GroupMode {
-        GroupMode::Behind(Box::new(Self {
-            next,
-            chunk: VecDeque::new(),
-            scanned: next,
-            fetch: None,
-            single: None,
-        }))
+impl Group {
+    /// Where it stands if it is behind.
+    pub(super) fn cursor(&mut self) -> Option<&mut Cursor> {
+        match &mut self.mode {
+            GroupMode::Behind(cursor) => Some(cursor),
+            GroupMode::Live => None,
+        }
     }
 }
 
@@ -94,7 +82,7 @@ impl Broker {
         if let Some(group) = self.group_indexes.get(key) {
             return *group;
         }
-        let mode = if live { GroupMode::Live } else { GroupBehind::at(position) };
+        let mode = if live { GroupMode::Live } else { GroupMode::behind(position) };
         let group = self.groups.insert(Group {
             key: key.clone(),
             sessions: BTreeSet::new(),
@@ -153,7 +141,7 @@ impl Broker {
         let returned =
             self.store.state().group(&group.key).is_some_and(|row| !row.returned.is_empty());
         if returned && matches!(group.mode, GroupMode::Live) {
-            group.mode = GroupBehind::at(self.store.next_offset());
+            group.mode = GroupMode::behind(self.store.next_offset());
         }
         self.queue_group_turn(index);
     }
@@ -198,7 +186,7 @@ impl Broker {
                 }
                 None => {
                     if let Some(group) = self.groups.get_mut(*index) {
-                        group.mode = GroupBehind::at(offset);
+                        group.mode = GroupMode::behind(offset);
                     }
                 }
             }
@@ -323,45 +311,39 @@ impl Broker {
 
     /// Lets a group that is behind assign as much as its members can take, within bounds.
     pub(super) fn turn_group(&mut self, index: GroupIndex) {
+        let assigns = self.storage_state() != StorageState::ReadOnly;
         let Some(group) = self.groups.get_mut(index) else { return };
         group.turn_queued = false;
-        let GroupMode::Behind(mut behind) = std::mem::replace(&mut group.mode, GroupMode::Live)
+        if !assigns {
+            return;
+        }
+        let GroupMode::Behind(mut cursor) = std::mem::replace(&mut group.mode, GroupMode::Live)
         else {
             return;
         };
-        let mut walk = Walk::More;
-        for _ in 0..STEPS_PER_TURN {
-            walk = self.step_group(index, &mut behind);
-            if walk != Walk::More {
-                break;
-            }
-        }
+        let walk = self.walk(|broker| broker.step_group(index, &mut cursor));
         if walk == Walk::CaughtUp {
             return;
         }
         if let Some(group) = self.groups.get_mut(index) {
-            group.mode = GroupMode::Behind(behind);
+            group.mode = GroupMode::Behind(cursor);
         }
-        match walk {
-            Walk::More => self.queue_group_turn(index),
-            Walk::WaitDurable => self.commit.wait(Turn::Group(index)),
-            Walk::WaitClient | Walk::WaitDisk | Walk::CaughtUp => {}
-        }
+        self.after_turn(Turn::Group(index), walk);
     }
 
-    fn step_group(&mut self, index: GroupIndex, behind: &mut GroupBehind) -> Walk {
-        if behind.fetch.is_some() {
+    fn step_group(&mut self, index: GroupIndex, cursor: &mut Cursor) -> Walk {
+        if cursor.fetch.is_some() {
             return Walk::WaitDisk;
         }
         let Some(group) = self.groups.get(index) else { return Walk::CaughtUp };
         let key = group.key.clone();
         let returned = self.store.state().group(&key).and_then(|row| row.returned.first().copied());
         if let Some(offset) = returned {
-            return self.step_returned(index, behind, &key, offset);
+            return self.step_returned(index, cursor, &key, offset);
         }
-        match behind.chunk.pop_front() {
-            Some(record) => self.step_group_message(index, behind, record),
-            None => self.step_group_read(index, behind, &key),
+        match cursor.chunk.pop_front() {
+            Some(record) => self.step_group_message(index, cursor, record),
+            None => self.step_group_read(index, cursor, &key),
         }
     }
 
@@ -369,23 +351,15 @@ impl Broker {
     fn step_returned(
         &mut self,
         index: GroupIndex,
-        behind: &mut GroupBehind,
+        cursor: &mut Cursor,
         key: &GroupKey,
         offset: Offset,
     ) -> Walk {
-        let record = match behind.single.take() {
-            Some((fetched, record)) if fetched == offset => record,
-            _ => match self.store.record(offset) {
-                Read::Records { records, .. } => records.into_iter().next(),
-                Read::Cold(request) => {
-                    let ticket = self.ticket(Awaited::GroupRecord(index, key.clone(), offset));
-                    behind.fetch = Some(ticket);
-                    self.outputs.push_back(Output::Fetch { ticket, request });
-                    return Walk::WaitDisk;
-                }
-            },
+        let record = match self.find_record(Turn::Group(index), cursor, offset) {
+            Poll::Ready(Some(record)) => record,
+            Poll::Ready(None) => return self.forget_returned(key, offset),
+            Poll::Pending => return Walk::WaitDisk,
         };
-        let Some(record) = record else { return self.forget_returned(key, offset) };
         let view = MessageView::from_record(&record);
         let Some(message) = view.as_ref().map(Message::from) else {
             return self.forget_returned(key, offset);
@@ -394,7 +368,7 @@ impl Broker {
             self.assign_to(index, client, grant, offset, &message);
             Walk::More
         } else {
-            behind.single = Some((offset, Some(record)));
+            cursor.single = Some((offset, Some(record)));
             Walk::WaitClient
         }
     }
@@ -414,62 +388,46 @@ impl Broker {
     fn step_group_message(
         &mut self,
         index: GroupIndex,
-        behind: &mut GroupBehind,
+        cursor: &mut Cursor,
         record: StoredRecord,
     ) -> Walk {
         // Some may have been assigned before they were durable, when the walk was almost at its end.
-        if record.offset < behind.next {
+        if record.offset < cursor.next {
             return Walk::More;
         }
         let view = MessageView::from_record(&record);
         let message = view.as_ref().map(Message::from);
         let wanted = message.filter(|message| message.qos > QoS::AtMostOnce);
-        if wanted.is_some_and(|message| message.is_expired(self.now)) {
+        if wanted.is_some_and(|message| {
+            message.is_expired(self.store.present_for(message.published_at, self.now))
+        }) {
             self.stats.drop_messages(Dropped::Expired, 1);
         } else if let Some(message) = wanted {
             let Some((client, grant)) = self.choose_member(index) else {
-                behind.chunk.push_front(record);
+                cursor.chunk.push_front(record);
                 return Walk::WaitClient;
             };
             self.assign_to(index, client, grant, record.offset, &message);
         }
-        behind.next = record.offset.next();
+        cursor.next = record.offset.next();
         Walk::More
     }
 
-    fn step_group_read(
-        &mut self,
-        index: GroupIndex,
-        behind: &mut GroupBehind,
-        key: &GroupKey,
-    ) -> Walk {
-        behind.next = behind.next.max(behind.scanned);
-        let routed = self.routed;
-        if behind.scanned >= routed {
-            return self.finish_group_walk(index, behind);
+    fn step_group_read(&mut self, index: GroupIndex, cursor: &mut Cursor, key: &GroupKey) -> Walk {
+        cursor.next = cursor.next.max(cursor.scanned);
+        if cursor.scanned >= self.routed {
+            return self.finish_group_walk(index, cursor);
         }
         let matcher: Arc<dyn KeyMatcher> = Arc::new(FilterSet::one(&key.filter));
-        match self.store.read(behind.scanned, routed, CHUNK_BYTES, &matcher) {
-            Read::Records { records, next } => {
-                behind.chunk = VecDeque::from(records);
-                behind.scanned = next;
-                Walk::More
-            }
-            Read::Cold(request) => {
-                let ticket = self.ticket(Awaited::GroupChunk(index, key.clone()));
-                behind.fetch = Some(ticket);
-                self.outputs.push_back(Output::Fetch { ticket, request });
-                Walk::WaitDisk
-            }
-        }
+        self.read_on(Turn::Group(index), cursor, &matcher)
     }
 
     /// Assigns what was appended and is not yet durable; then the group is live.
-    fn finish_group_walk(&mut self, index: GroupIndex, behind: &mut GroupBehind) -> Walk {
+    fn finish_group_walk(&mut self, index: GroupIndex, cursor: &mut Cursor) -> Walk {
         let left: Vec<Offset> = self
             .unrouted
             .iter()
-            .filter(|unrouted| unrouted.offset >= behind.next)
+            .filter(|unrouted| unrouted.offset >= cursor.next)
             .filter_map(|unrouted| match &unrouted.what {
                 Routing::Message(route) if route.groups.contains(&index) => Some(unrouted.offset),
                 Routing::Message(_) | Routing::Qos0(_) | Routing::Assigned(..) => None,
@@ -488,67 +446,13 @@ impl Broker {
                 qos,
                 retain,
                 properties: &[],
+                published_at: self.now,
                 expires_at: None,
                 publisher: "",
             };
             self.assign_to(index, client, grant, offset, &message);
-            behind.next = offset.next();
+            cursor.next = offset.next();
         }
         Walk::CaughtUp
-    }
-
-    fn group_that_awaits(
-        &mut self,
-        index: GroupIndex,
-        key: &GroupKey,
-        ticket: u64,
-    ) -> Option<&mut GroupBehind> {
-        let group = self.groups.get_mut(index).filter(|group| group.key == *key)?;
-        match &mut group.mode {
-            GroupMode::Behind(behind) if behind.fetch == Some(ticket) => {
-                behind.fetch = None;
-                Some(behind)
-            }
-            GroupMode::Behind(_) | GroupMode::Live => None,
-        }
-    }
-
-    /// The disk can't read: the group stays where it stands and tries again with the next commit.
-    pub(super) fn group_read_failed(&mut self, index: GroupIndex, key: &GroupKey) {
-        let Some(group) = self.groups.get_mut(index).filter(|group| group.key == *key) else {
-            return;
-        };
-        if let GroupMode::Behind(behind) = &mut group.mode {
-            behind.fetch = None;
-            self.commit.wait(Turn::Group(index));
-        }
-    }
-
-    pub(super) fn group_chunk_fetched(
-        &mut self,
-        index: GroupIndex,
-        key: &GroupKey,
-        ticket: u64,
-        result: ReadResult,
-    ) {
-        let routed = self.routed;
-        let Some(behind) = self.group_that_awaits(index, key, ticket) else { return };
-        let next = if result.next > behind.scanned { result.next } else { routed };
-        behind.chunk = VecDeque::from(result.records);
-        behind.scanned = next;
-        self.queue_group_turn(index);
-    }
-
-    pub(super) fn group_record_fetched(
-        &mut self,
-        index: GroupIndex,
-        key: &GroupKey,
-        ticket: u64,
-        offset: Offset,
-        result: ReadResult,
-    ) {
-        let Some(behind) = self.group_that_awaits(index, key, ticket) else { return };
-        behind.single = Some((offset, result.records.into_iter().next()));
-        self.queue_group_turn(index);
     }
 }

@@ -17,6 +17,9 @@ pub enum Dropped {
     Damaged,
     /// The publisher may not publish there; it was told if its QoS has an answer for that.
     NotAuthorized,
+    /// Clients don't publish to such a topic, or the payload is not what it claims to be; the publisher was told if its QoS has an
+    /// answer for that.
+    Invalid,
     /// There are as many retained messages as there may be; the publisher was told if its QoS has an answer for that.
     RetainedFull,
     /// The disk is full; the publisher was told if its QoS has an answer for that.
@@ -24,7 +27,7 @@ pub enum Dropped {
 }
 
 /// How many kinds of [`Dropped`] there are.
-const DROPPED_KINDS: usize = 9;
+const DROPPED_KINDS: usize = 10;
 
 impl Dropped {
     /// All kinds, in the order of their names under `$SYS`.
@@ -36,6 +39,7 @@ impl Dropped {
         Self::Retention,
         Self::Damaged,
         Self::NotAuthorized,
+        Self::Invalid,
         Self::RetainedFull,
         Self::DiskFull,
     ];
@@ -50,6 +54,7 @@ impl Dropped {
             Self::Retention => "retention",
             Self::Damaged => "damaged",
             Self::NotAuthorized => "not-authorized",
+            Self::Invalid => "invalid",
             Self::RetainedFull => "retained-full",
             Self::DiskFull => "disk-full",
         }
@@ -93,6 +98,16 @@ pub struct Stats {
     pub commit_micros: u64,
     /// Microseconds that the slowest commit took.
     pub commit_micros_max: u64,
+    /// Messages at QoS 0 that were handed on and not logged, because the disk is full or has failed.
+    pub not_logged: u64,
+    /// Reads that failed. Each is tried again.
+    pub read_errors: u64,
+    /// Segments of which the cleaner has taken something out.
+    pub segments_cleaned: u64,
+    /// Records that it took out.
+    pub records_cleaned: u64,
+    /// Bytes that were given back by that.
+    pub bytes_cleaned: u64,
     dropped: [u64; DROPPED_KINDS],
 }
 

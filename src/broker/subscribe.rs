@@ -4,6 +4,7 @@
 
 use crate::access::Action;
 use crate::broker::Broker;
+use crate::broker::StorageState;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Reserved;
 use crate::broker::client::Run;
@@ -44,6 +45,7 @@ impl Broker {
         let Some(client_id) = self.client_id_of(slot) else { return };
         let mut after = Offset::ZERO;
         let mut reason_codes = Vec::with_capacity(subscribe.filters.len());
+        let mut sys: Vec<Text> = Vec::new();
         for (index, filter) in subscribe.filters.iter().enumerate() {
             // A filter that comes again in the same packet counts once, as it comes last.
             let rest = subscribe.filters.get(index + 1..).unwrap_or_default();
@@ -53,6 +55,7 @@ impl Broker {
                 Some(reason) => reason_codes.push(reason),
                 None if again => reason_codes.push(granted(filter.options.qos)),
                 None => {
+                    sys.extend(self.sys_filter(&client_id, filter));
                     after = after.max(self.subscribe(
                         client,
                         &client_id,
@@ -68,15 +71,16 @@ impl Broker {
             after,
             Packet::Suback(Suback::new(subscribe.packet_id, reason_codes)),
         );
-        let filters = subscribe.filters.iter().filter(|filter| !filter.filter.is_shared());
-        let sys: Vec<Text> = filters
-            .filter(|filter| filter.options.retain_handling != RetainHandling::DoNotSend)
-            .map(|filter| filter.filter.text().clone())
-            .filter(|filter| filter.starts_with("$SYS"))
-            .collect();
         for filter in sys {
             self.send_sys(client, &filter, subscribe.subscription_id);
         }
+    }
+
+    /// The filter, if it wants values under `$SYS` at once: they are like retained messages.
+    fn sys_filter(&self, client_id: &ClientId, wanted: &SubscribeFilter) -> Option<Text> {
+        let text = wanted.filter.text();
+        let is_new = self.subscription_row(client_id, text).open_span().is_none();
+        (text.starts_with("$SYS") && asks_for_retained(wanted, is_new)).then(|| text.clone())
     }
 
     fn refuses_subscription(
@@ -92,6 +96,9 @@ impl Broker {
         }
         if !connected.grants.may(Action::Subscribe { filter: topic_filter }).allowed {
             return Some(ReasonCode::NotAuthorized);
+        }
+        if let Some(reason) = self.refuses_row(client_id, filter) {
+            return Some(reason);
         }
         let session = self.store.state().session(client_id)?;
         match session.subscriptions.get(&**filter.text()) {
@@ -165,11 +172,6 @@ impl Broker {
         is_new: bool,
     ) -> Span {
         let options = wanted.options;
-        let asked = match options.retain_handling {
-            RetainHandling::SendAtSubscribe => true,
-            RetainHandling::SendIfNew => is_new,
-            RetainHandling::DoNotSend => false,
-        };
         Span {
             from,
             until: None,
@@ -178,7 +180,7 @@ impl Broker {
             retain_as_published: options.retain_as_published,
             retain_handling: options.retain_handling,
             subscription_id: id.map(SubscriptionId::get),
-            retained_run: asked
+            retained_run: asks_for_retained(wanted, is_new)
                 && !wanted.filter.is_shared()
                 && !self.store.state().retained().is_empty(),
         }
@@ -212,6 +214,9 @@ impl Broker {
     pub(super) fn handle_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe) {
         let Some(client) = self.client_at(slot) else { return };
         let Some(client_id) = self.client_id_of(slot) else { return };
+        if self.storage_state() == StorageState::ReadOnly && self.is_recorded(&client_id) {
+            return self.refuse_unsubscribe(slot, unsubscribe);
+        }
         let mut after = Offset::ZERO;
         let mut reason_codes = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
@@ -228,6 +233,16 @@ impl Broker {
             after,
             Packet::Unsuback(Unsuback::new(unsubscribe.packet_id, reason_codes)),
         );
+    }
+
+    /// The end of a subscription can't be written down any more. Before version 5 UNSUBACK has no way to say so.
+    fn refuse_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe) {
+        let reason = ReasonCode::ImplementationSpecificError;
+        if !self.connections.get(slot).is_some_and(|connection| connection.version().is_v5()) {
+            return self.close_for(slot, reason);
+        }
+        let reason_codes = unsubscribe.filters.iter().map(|_| reason).collect();
+        self.send(slot, &Packet::Unsuback(Unsuback::new(unsubscribe.packet_id, reason_codes)));
     }
 
     /// Closes a subscription. `None` if there was none.
@@ -285,6 +300,15 @@ impl Broker {
     /// What has to be durable for a row of this session, written at `offset`, to hold.
     pub(super) fn gate(&self, client_id: &ClientId, offset: Offset) -> Offset {
         if self.is_recorded(client_id) { offset.next() } else { Offset::ZERO }
+    }
+}
+
+/// Whether a subscription wants what is retained now [MQTT-3.3.1-9, MQTT-3.3.1-10, MQTT-3.3.1-11].
+fn asks_for_retained(wanted: &SubscribeFilter, is_new: bool) -> bool {
+    match wanted.options.retain_handling {
+        RetainHandling::SendAtSubscribe => true,
+        RetainHandling::SendIfNew => is_new,
+        RetainHandling::DoNotSend => false,
     }
 }
 

@@ -24,18 +24,23 @@ impl Broker {
             return;
         }
         for (topic, value) in self.sys_values() {
-            let route = self.router.route(&topic);
-            if route.is_empty() {
-                continue;
-            }
-            let message = sys_message(&topic, &value);
-            let (mut delivery, _) = self.delivery();
-            for target in &route.targets {
-                if let Some(effective) = target.grants.effective(QoS::AtMostOnce, false) {
-                    let terms = terms(false, &effective.subscription_ids);
-                    // Who can't take it now gets the next one.
-                    let _later = delivery.send(target.client, &message, terms);
-                }
+            self.publish_sys_value(&topic, &value);
+        }
+    }
+
+    /// Publishes one value, unless none are published.
+    pub(super) fn publish_sys_value(&mut self, topic: &str, value: &str) {
+        if self.options.sys_interval.is_zero() {
+            return;
+        }
+        let route = self.router.route(topic);
+        let message = sys_message(topic, value);
+        let (mut delivery, _) = self.delivery();
+        for target in &route.targets {
+            if let Some(effective) = target.grants.effective(QoS::AtMostOnce, false) {
+                let terms = terms(false, &effective.subscription_ids);
+                // Who can't take it now gets the next one.
+                let _later = delivery.send(target.client, &message, terms);
             }
         }
     }
@@ -47,6 +52,9 @@ impl Broker {
         filter: &str,
         subscription_id: Option<SubscriptionId>,
     ) {
+        if self.options.sys_interval.is_zero() {
+            return;
+        }
         let ids: SubscriptionIds = subscription_id.into_iter().collect();
         for (topic, value) in self.sys_values() {
             if TopicFilter::text_matches(filter, &topic) {
@@ -81,6 +89,7 @@ impl Broker {
             ("publish/messages/received", stats.publish_received.to_string()),
             ("publish/messages/sent", stats.publish_sent.to_string()),
             ("publish/messages/dropped", stats.dropped_total().to_string()),
+            ("publish/messages/not-logged", stats.not_logged.to_string()),
             ("bytes/received", stats.bytes_received.to_string()),
             ("bytes/sent", stats.bytes_sent.to_string()),
             ("subscriptions/count", self.router.len().to_string()),
@@ -88,6 +97,7 @@ impl Broker {
             ("retained messages/count", kept.retained().len().to_string()),
         ];
         values.extend(self.log_values());
+        values.extend(self.found.values());
         let mut topics: Vec<(String, String)> = values
             .into_iter()
             .map(|(name, value)| (format!("$SYS/broker/{name}"), value))
@@ -114,12 +124,17 @@ impl Broker {
                     .to_string(),
             ),
             ("store/messages/bytes", self.store.size_bytes().to_string()),
+            ("store/state", self.storage_state().name().to_owned()),
+            ("log/read-errors", stats.read_errors.to_string()),
             ("log/bytes", self.store.size_bytes().to_string()),
             ("log/segments", self.store.segments().to_string()),
             ("log/start-offset", self.store.start_offset().to_string()),
             ("log/durable-offset", self.store.durable_offset().to_string()),
             ("log/next-offset", self.store.next_offset().to_string()),
             ("log/pending-bytes", self.store.pending_bytes().to_string()),
+            ("log/cleaned/segments", stats.segments_cleaned.to_string()),
+            ("log/cleaned/records", stats.records_cleaned.to_string()),
+            ("log/cleaned/bytes", stats.bytes_cleaned.to_string()),
             ("commits/count", stats.commits.to_string()),
             ("commits/records/average", average(stats.committed_records).to_string()),
             ("commits/bytes/average", average(stats.committed_bytes).to_string()),
@@ -136,6 +151,7 @@ fn sys_message<'a>(topic: &'a str, value: &'a str) -> Message<'a> {
         qos: QoS::AtMostOnce,
         retain: true,
         properties: &[],
+        published_at: crate::time::Timestamp::EPOCH,
         expires_at: None,
         publisher: "",
     }

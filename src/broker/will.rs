@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::broker::Broker;
+use crate::broker::StorageState;
 use crate::broker::Timer;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
@@ -47,7 +48,21 @@ impl Broker {
             self.now,
             Row::Will(client_id.clone(), Some(WillRow { fires_at: Some(fires_at), ..row })),
         );
-        self.set_far_timer(fires_at, Timer::Will(client_id.clone(), fires_at));
+        self.set_will_timer(client_id.clone(), fires_at);
+    }
+
+    /// Sets the timer of a will that began to wait when its session was left.
+    pub(super) fn set_will_timer(&mut self, client_id: ClientId, fires_at: Timestamp) {
+        let deadline = self.will_deadline(&client_id, fires_at);
+        self.set_far_timer(deadline, Timer::Will(client_id, fires_at));
+    }
+
+    /// When a will is due, as time counts that has passed since its session was left.
+    fn will_deadline(&self, client_id: &ClientId, fires_at: Timestamp) -> Timestamp {
+        let session = self.store.state().session(client_id);
+        let row = session.and_then(|session| session.session.as_ref());
+        let left_at = row.filter(|row| !row.connected).map_or(self.now, |row| row.disconnected_at);
+        fires_at + self.store.state().clock().forgiven_since(left_at)
     }
 
     /// Publishes a will whose delay is over, if nobody came back.
@@ -56,10 +71,10 @@ impl Broker {
         if row.fires_at != Some(fires_at) {
             return;
         }
-        if fires_at <= self.now {
+        if self.will_deadline(&client_id, fires_at) <= self.now {
             self.publish_will(&client_id, &row);
         } else {
-            self.set_far_timer(fires_at, Timer::Will(client_id, fires_at));
+            self.set_will_timer(client_id, fires_at);
         }
     }
 
@@ -72,6 +87,10 @@ impl Broker {
 
     /// The message and the end of the will are in one batch: the will is published once [MQTT-3.1.2-10].
     fn publish_will(&mut self, client_id: &ClientId, row: &WillRow) {
+        if self.storage_state() == StorageState::ReadOnly {
+            // Its end can't be written down: the next start publishes it.
+            return;
+        }
         let message = NewMessage {
             topic: &row.topic,
             payload: &row.payload,
@@ -87,6 +106,6 @@ impl Broker {
     }
 
     pub(super) fn will_row(&self, client_id: &ClientId) -> Option<WillRow> {
-        self.store.state().session(client_id).and_then(|session| session.will.clone())
+        self.store.state().session(client_id).and_then(|session| session.will.as_deref().cloned())
     }
 }

@@ -1,8 +1,11 @@
 //! The flags that `pub` and `sub` share: where the broker is, who we are, how we are protected.
 
+use std::fmt::Display;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,7 +52,7 @@ pub(crate) struct ConnectArgs {
     #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost")]
     host: String,
     /// Port to connect to; 1883, or 8883 with TLS.
-    #[arg(short = 'p', long, value_name = "PORT")]
+    #[arg(short = 'p', long, value_name = "PORT", value_parser = number(1..=u16::MAX))]
     port: Option<u16>,
     /// Connect through this Unix socket instead of TCP.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["port", "url", "bind"])]
@@ -95,7 +98,7 @@ pub(crate) struct ConnectArgs {
     #[arg(short = 'x', long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_expiry)]
     session_expiry_interval: Option<u32>,
     /// Seconds between two signs of life; 0 for none.
-    #[arg(short = 'k', long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(short = 'k', long, value_name = "SECONDS", default_value_t = 60, value_parser = number(0..=u16::MAX))]
     keepalive: u16,
 
     /// Topic of the Will.
@@ -415,6 +418,21 @@ fn parse_expiry(text: &str) -> Result<u32, String> {
     match text {
         "-1" | "∞" => Ok(u32::MAX),
         _ => text.parse().map_err(|_| "0 to 4294967295, -1 or ∞ is meant".to_owned()),
+    }
+}
+
+/// Parses a whole number within bounds.
+pub(crate) fn number<T>(
+    bounds: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: Clone + Display + FromStr + PartialOrd + Send + Sync + 'static,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        number.ok_or_else(|| {
+            format!("a whole number from {} to {} is meant", bounds.start(), bounds.end())
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
 
 use super::Failure;
+use super::arguments::number;
 use super::replace;
 use super::replace::PUBLIC;
 use super::replace::SECRET;
@@ -48,7 +49,7 @@ pub struct CertsArgs {
     client: Vec<String>,
 
     /// Days until the certificates expire
-    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = number(1..=36_500_u32))]
     days: u32,
 
     /// Make everything anew and replace what is there, the authority too

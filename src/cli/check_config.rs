@@ -1,19 +1,15 @@
 //! `tidelog check-config`: the configuration in force, where each value came from, and what is wrong with it.
 
-use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
-use crate::access;
-use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::Layers;
 use crate::config::Sources;
+use crate::server;
 
 use super::Failure;
-use super::replace;
 use super::stdout;
 
 /// The exit code for a wrong configuration.
@@ -84,7 +80,9 @@ impl CheckConfigArgs {
 /// What is printed, if everything is right.
 pub fn report(sources: &Sources) -> Result<String, Failure> {
     let layers = sources.layers()?;
-    check_access(&layers.config()?)?;
+    let access = layers.config()?.access;
+    server::check_access(&access)
+        .map_err(|error| Failure::usage(format!("configuration: {error}")))?;
     let file = sources.file().map_or("no file".to_owned(), |path| path.display().to_string());
     Ok(format!("# {file}\n{}", lines(&layers)))
 }
@@ -97,25 +95,4 @@ fn lines(layers: &Layers) -> String {
     let width = assignments.iter().map(String::len).max().unwrap_or_default();
     let line = |(assignment, source): (&String, _)| format!("{assignment:width$}  # {source}\n");
     assignments.iter().zip(settings.iter().map(|setting| &setting.source)).map(line).collect()
-}
-
-/// Reads the password file and the ACL file, as the broker would.
-fn check_access(config: &Config) -> Result<(), Failure> {
-    let read =
-        |key: &str, path: &Option<PathBuf>| path.as_deref().map(|path| read(key, path)).transpose();
-    let passwords = read("access.passwords", &config.access.passwords)?;
-    let acl = read("access.acl", &config.access.acl)?;
-    let options = access::Options { remember_passwords: Duration::ZERO, secret: [0; 32] };
-    let checked = access::Access::new(options, passwords.as_deref(), acl.as_deref());
-    checked
-        .map(drop)
-        .map_err(|error| Failure { message: error.to_string(), exit_code: EXIT_CONFIG })
-}
-
-fn read(key: &str, path: &Path) -> Result<String, Failure> {
-    let missing = || Failure {
-        message: format!("configuration: `{key}` is {}: there is no such file", path.display()),
-        exit_code: EXIT_CONFIG,
-    };
-    replace::read(path)?.ok_or_else(missing)
 }

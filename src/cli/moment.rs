@@ -5,6 +5,8 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
+use crate::time::Timestamp;
+
 /// A moment as people write it, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
@@ -16,6 +18,16 @@ impl Moment {
     pub(crate) fn now() -> Self {
         let now = SystemTime::now();
         Self { since_epoch: now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() }
+    }
+
+    /// The same as the log has it.
+    pub(crate) fn timestamp(self) -> Timestamp {
+        Timestamp::EPOCH + self.since_epoch
+    }
+
+    /// `20160810T094738Z`, for names of files.
+    pub(crate) fn file_name(self) -> String {
+        format!("{}T{}Z", self.date(), self.time_of_day()).replace(['-', ':'], "")
     }
 
     /// `2016-08-10T09:47:38+0000`.
@@ -80,6 +92,7 @@ mod tests {
     #[test]
     fn a_moment_is_printed_in_utc() {
         let moment = Moment { since_epoch: Duration::new(1_470_822_458, 12_345_678) };
+        assert_eq!(moment.file_name(), "20160810T094738Z");
         assert_eq!(moment.iso(), "2016-08-10T09:47:38+0000");
         assert_eq!(moment.iso_micros(), "2016-08-10T09:47:38.012345+0000");
         assert_eq!(moment.unix(), "1470822458.012345678");

@@ -4,7 +4,8 @@
 //!   error, and its reason code is the exit code.
 //! - Standard input is read as fast as messages are acknowledged, not faster.
 //! - When the connection is lost it connects again and sends again, with DUP, what was not acknowledged. It gives up
-//!   when nothing was acknowledged for `--give-up` seconds.
+//!   when nothing was acknowledged for `--give-up` seconds, or at once when the broker let it in and then cut it off
+//!   several times in a row: before version 5 that is all that a broker can say to a message that it does not take.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use super::Failure;
 use super::arguments::ConnectArgs;
 use super::arguments::Setup;
 use super::arguments::client_failure;
+use super::arguments::number;
 use super::arguments::parse_qos;
 use super::arguments::parse_seconds;
 use super::client::Client;
@@ -47,6 +49,9 @@ use crate::mqtt::TopicName;
 /// How much of standard input is read at once.
 const STDIN_BYTES: usize = 64 * 1024;
 
+/// How often the broker may let us in and cut us off, with nothing acknowledged in between.
+const CUT_OFF_MAX: u32 = 5;
+
 /// The flags of `pub`.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
@@ -64,14 +69,14 @@ pub(crate) struct PublishArgs {
     retain: bool,
     /// Publish the message so many times; not with -l.
     #[arg(long, value_name = "TIMES", conflicts_with = "stdin_line",
-          value_parser = clap::value_parser!(u64).range(1..))]
+          value_parser = number(1..=u64::MAX))]
     repeat: Option<u64>,
     /// Seconds between two of them.
     #[arg(long, value_name = "SECONDS", requires = "repeat", value_parser = parse_seconds)]
     repeat_delay: Option<Duration>,
     /// How many messages may wait for their acknowledgement, if the broker takes so many.
     #[arg(short = 'M', long, value_name = "COUNT", default_value_t = 20,
-          value_parser = clap::value_parser!(u16).range(1..=65_000))]
+          value_parser = number(1..=65_000_u16))]
     max_inflight: u16,
     /// Give up when nothing was acknowledged for so many seconds after the connection was lost.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = parse_seconds)]
@@ -137,7 +142,8 @@ impl PublishArgs {
             give_up_at: None,
             published: 0,
             exhausted: false,
-            was_connected: false,
+            reached: Reached::Never,
+            cut_off: 0,
             refused: None,
             quiet,
         })
@@ -175,6 +181,17 @@ async fn read_stdin() -> Result<Bytes, Failure> {
     Ok(payload.into())
 }
 
+/// Whether the broker has let us in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// Not yet.
+    Never,
+    /// It has, and the connection is up.
+    Now,
+    /// It had.
+    Before,
+}
+
 /// Takes payloads from the source to the broker.
 struct Publisher<R> {
     client: Client,
@@ -187,7 +204,9 @@ struct Publisher<R> {
     give_up_at: Option<Instant>,
     published: u64,
     exhausted: bool,
-    was_connected: bool,
+    reached: Reached,
+    /// How many connections in a row ended while messages waited, with nothing acknowledged.
+    cut_off: u32,
     /// The first refusal.
     refused: Option<ReasonCode>,
     quiet: bool,
@@ -258,7 +277,7 @@ impl<R: AsyncBufRead + Unpin> Publisher<R> {
     fn handle_event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Connected { .. } => {
-                self.was_connected = true;
+                self.reached = Reached::Now;
                 if self.template.qos == QoS::AtMostOnce {
                     self.give_up_at = None;
                 }
@@ -267,6 +286,7 @@ impl<R: AsyncBufRead + Unpin> Publisher<R> {
             Event::Lost(error) => self.handle_lost(&error),
             Event::Completed(Completion { number, reason_code, reason_string }) => {
                 self.give_up_at = None;
+                self.cut_off = 0;
                 if reason_code.is_error() {
                     self.refuse(number, reason_code, reason_string.as_deref());
                 }
@@ -282,16 +302,35 @@ impl<R: AsyncBufRead + Unpin> Publisher<R> {
 
     fn handle_lost(&mut self, error: &ClientError) -> Result<(), Failure> {
         let failure = self.quietly(client_failure(error, self.version));
-        if !self.was_connected || !error.is_transient() {
+        if self.reached == Reached::Never || !error.is_transient() {
             return Err(failure);
+        }
+        let before = std::mem::replace(&mut self.reached, Reached::Before);
+        let cut_off = before == Reached::Now && self.client.in_flight() > 0;
+        self.cut_off += u32::from(cut_off);
+        if self.cut_off >= CUT_OFF_MAX {
+            return Err(self.quietly(self.refused_by_cutting()));
         }
         if self.give_up_at.is_none() {
             self.give_up_at = Some(Instant::now() + self.give_up_after);
         }
-        if !self.quiet {
+        let said_before = cut_off && self.cut_off > 1;
+        if !self.quiet && !said_before {
             terminal::error(&format!("{error}; connecting again"));
         }
         Ok(())
+    }
+
+    fn refused_by_cutting(&self) -> Failure {
+        let (first, last) = self.client.numbers_in_flight().unwrap_or_default();
+        let (messages, what) = if first == last {
+            (format!("message {first}"), "it may be")
+        } else {
+            (format!("messages {first} to {last}"), "one of them may be")
+        };
+        Failure::failed(format!(
+            "the connection ended {CUT_OFF_MAX} times after {messages}: {what} too large for the broker, or not allowed"
+        ))
     }
 
     fn given_up(&self) -> Failure {

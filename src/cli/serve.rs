@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: BrokerArgs) -> Result<(), Failure> {
 }
 
 fn start(config: Config) -> Result<crate::server::Running, Failure> {
-    Server::new(config).start().map_err(|error| failure(&error))
+    Server::new(config).heed_signals().start().map_err(|error| failure(&error))
 }
 
 /// Sends diagnostics to standard error.
@@ -70,10 +70,11 @@ fn directives(level: &str) -> String {
 /// What the user named and is wrong is a matter of configuration.
 fn failure(error: &ServerError) -> Failure {
     match error {
-        ServerError::Access(_) | ServerError::Unreadable { .. } => {
-            Failure::usage(format!("configuration: {error}"))
-        }
+        ServerError::Access { .. }
+        | ServerError::Unreadable { .. }
+        | ServerError::Directory { .. } => Failure::usage(format!("configuration: {error}")),
         ServerError::System { .. }
+        | ServerError::InUse { .. }
         | ServerError::Store(_)
         | ServerError::Listen { .. }
         | ServerError::Poisoned(_)

@@ -19,6 +19,7 @@ use super::Failure;
 use super::arguments::ConnectArgs;
 use super::arguments::Setup;
 use super::arguments::client_failure;
+use super::arguments::number;
 use super::arguments::parse_qos;
 use super::arguments::parse_seconds;
 use super::client::Client;
@@ -82,7 +83,7 @@ pub(crate) struct SubscribeArgs {
     #[arg(short = 'N')]
     no_line_feed: bool,
     /// Exit after so many messages.
-    #[arg(short = 'C', value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'C', value_name = "COUNT", value_parser = number(1..=u64::MAX))]
     count: Option<u64>,
     /// Exit, with code 27, so many seconds after connecting.
     #[arg(short = 'W', value_name = "SECONDS", value_parser = parse_seconds)]

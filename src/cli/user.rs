@@ -23,6 +23,7 @@ use crate::access::scram;
 use crate::config::Sources;
 
 use super::Failure;
+use super::arguments::number;
 use super::check_config::ConfigArgs;
 use super::replace;
 use super::stdout;
@@ -76,7 +77,7 @@ struct AddArgs {
 
     /// The PBKDF2 iterations of SCRAM-SHA-256, which the client computes at each login
     #[arg(long, value_name = "N", default_value_t = SCRAM_ITERATIONS_DEFAULT, conflicts_with = "no_scram",
-          value_parser = clap::value_parser!(u32).range(i64::from(scram::ITERATIONS_MIN)..=i64::from(scram::ITERATIONS_MAX)))]
+          value_parser = number(scram::ITERATIONS_MIN..=scram::ITERATIONS_MAX))]
     iterations: u32,
 }
 

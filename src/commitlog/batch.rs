@@ -31,6 +31,8 @@ pub(super) const MAGIC: [u8; 4] = *b"TLb\x01";
 pub(super) const HEADER_BYTES: usize = 64;
 /// Batches begin and end at multiples of this.
 pub(super) const ALIGNMENT: usize = 8;
+/// The bytes of a batch without records.
+const EMPTY_BYTES: u32 = 64;
 /// The version written into batches and the newest that is read.
 const VERSION: u8 = 1;
 /// Records are stored as they are.
@@ -171,6 +173,14 @@ impl Batch {
         Self { header: self.header, bytes: Bytes::copy_from_slice(&self.bytes) }
     }
 
+    /// The same batch for another place of its file, or of another file of its log.
+    pub(super) fn moved(&self, log_id: u64, position: u64) -> Vec<u8> {
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        let mut bytes = self.bytes.to_vec();
+        BatchHeader { position, ..self.header }.encode(&mut bytes, log_id);
+        bytes
+    }
+
     /// A batch that this process has made itself.
     fn sealed(bytes: Bytes, header: BatchHeader) -> Self {
         Self { header, bytes }
@@ -201,6 +211,31 @@ impl Batch {
     }
 }
 
+/// A batch without records, for `span` offsets that nothing is left of.
+pub(super) fn empty(
+    log_id: u64,
+    position: u64,
+    base_offset: Offset,
+    span: u32,
+    timestamp: Timestamp,
+) -> Vec<u8> {
+    let header = BatchHeader {
+        length: EMPTY_BYTES,
+        codec: CODEC_NONE,
+        version: VERSION,
+        base_offset,
+        count: 0,
+        span,
+        first_timestamp: timestamp,
+        max_timestamp: timestamp,
+        unsynced: 0,
+        position: u32::try_from(position).unwrap_or(u32::MAX),
+    };
+    let mut bytes = vec![0; HEADER_BYTES];
+    header.encode(&mut bytes, log_id);
+    bytes
+}
+
 /// A record inside its batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RawRecord<'a> {
@@ -217,6 +252,23 @@ pub(super) struct RawRecord<'a> {
 }
 
 impl<'a> RawRecord<'a> {
+    /// Its bytes in the batch, with all that belongs to it.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.end() - self.position
+    }
+
+    /// The same to be appended elsewhere; `batch` is where it was read.
+    pub(super) fn as_record<'b>(&'b self, batch: &'b [u8]) -> Record<'b> {
+        let value = self.key_position + self.key.len();
+        Record {
+            kind: self.kind,
+            indexed: self.indexed,
+            timestamp: self.timestamp,
+            key: self.key,
+            value: batch.get(value..self.end()).unwrap_or_default(),
+        }
+    }
+
     fn decode(batch: &'a [u8], position: usize, header: &BatchHeader) -> Option<Self> {
         let (&[kind, flags], mut rest) = batch.get(position..)?.split_first_chunk()?;
         let offset = header.base_offset.checked_add(varint::take(&mut rest)?)?;
@@ -339,6 +391,11 @@ impl OpenBatch {
 
     /// Appends a record whose value goes on in `parts`; returns where in the batch it begins.
     pub(super) fn push(&mut self, record: &Record<'_>, parts: &[&[u8]]) -> usize {
+        self.push_at(u64::from(self.count), record, parts)
+    }
+
+    /// As [`OpenBatch::push`], for the record that is so many offsets after the first.
+    pub(super) fn push_at(&mut self, step: u64, record: &Record<'_>, parts: &[&[u8]]) -> usize {
         let position = self.bytes.len();
         let value_len = record.value.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         let elapsed = record
@@ -347,7 +404,7 @@ impl OpenBatch {
             .wrapping_sub(self.first_timestamp.as_micros())
             .cast_signed();
         self.bytes.extend_from_slice(&[record.kind, if record.indexed { FLAG_INDEXED } else { 0 }]);
-        varint::put(&mut self.bytes, u64::from(self.count));
+        varint::put(&mut self.bytes, step);
         varint::put_signed(&mut self.bytes, elapsed);
         varint::put(&mut self.bytes, record.key.len() as u64);
         varint::put(&mut self.bytes, value_len as u64);
@@ -371,6 +428,18 @@ impl OpenBatch {
     pub(super) fn seal(&mut self, log_id: u64, position: u32, synced: Offset) -> Batch {
         self.bytes.resize(self.len(), 0);
         let header = self.header(position, synced);
+        self.seal_as(header, log_id)
+    }
+
+    /// As [`OpenBatch::seal`], for a batch that stands for all offsets below `next`, which were all synced.
+    pub(super) fn seal_before(&mut self, next: Offset, log_id: u64, position: u32) -> Batch {
+        self.bytes.resize(self.len(), 0);
+        let span = u32::try_from(next.since(self.base_offset)).unwrap_or(u32::MAX);
+        let header = BatchHeader { span, ..self.header(position, self.base_offset) };
+        self.seal_as(header, log_id)
+    }
+
+    fn seal_as(&mut self, header: BatchHeader, log_id: u64) -> Batch {
         let mut bytes = std::mem::take(&mut self.bytes);
         header.encode(&mut bytes, log_id);
         self.capacity = bytes.len();

@@ -21,9 +21,14 @@ pub(super) struct SegmentCache {
     bytes_max: usize,
 }
 
+/// The file of a segment, and how often the segment in it was cleaned.
+pub(super) type OpenedSegment = (Arc<dyn DiskFile>, u32);
+
 struct CachedSegment {
     base: Offset,
     file: Arc<dyn DiskFile>,
+    /// How often the segment in this file was cleaned.
+    generation: u32,
     index: Option<Arc<FileIndex>>,
 }
 
@@ -43,16 +48,17 @@ impl SegmentCache {
         self.bytes_max
     }
 
-    pub(super) fn file(&mut self, base: Offset) -> Option<Arc<dyn DiskFile>> {
-        self.touch(base).map(|segment| Arc::clone(&segment.file))
+    /// The file, and how often its segment was cleaned.
+    pub(super) fn file(&mut self, base: Offset) -> Option<OpenedSegment> {
+        self.touch(base).map(|segment| (Arc::clone(&segment.file), segment.generation))
     }
 
     pub(super) fn index(&mut self, base: Offset) -> Option<Arc<FileIndex>> {
         self.touch(base)?.index.as_ref().map(Arc::clone)
     }
 
-    pub(super) fn put(&mut self, base: Offset, file: Arc<dyn DiskFile>) {
-        self.segments.push(CachedSegment { base, file, index: None });
+    pub(super) fn put(&mut self, base: Offset, file: Arc<dyn DiskFile>, generation: u32) {
+        self.segments.push(CachedSegment { base, file, generation, index: None });
         self.evict();
     }
 

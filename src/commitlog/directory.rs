@@ -24,8 +24,18 @@ pub(super) const DIRECTORY: &str = ".";
 pub(super) const LOCK_FILE: &str = "lock";
 /// The next segment, being made ready.
 pub(super) const PREPARED_FILE: &str = "next.tmp";
+/// Space that is given back when the disk is full, and the same being made.
+pub(super) const RESERVE_FILE: &str = "reserve";
+pub(super) const RESERVE_TEMPORARY_FILE: &str = "reserve.tmp";
 /// An index, being written.
 pub(super) const INDEX_TEMPORARY_FILE: &str = "index.tmp";
+/// A cleaned segment, being written.
+pub(super) const CLEANED_FILE: &str = "clean.tmp";
+/// The index of a cleaned segment, being written.
+pub(super) const CLEANED_INDEX_FILE: &str = "clean.index.tmp";
+/// All that an interrupted run may leave.
+pub(super) const LEFTOVERS: [&str; 5] =
+    [PREPARED_FILE, INDEX_TEMPORARY_FILE, CLEANED_FILE, CLEANED_INDEX_FILE, RESERVE_TEMPORARY_FILE];
 /// An index that is read at once has at most this many bytes.
 const INDEX_BYTES_MAX: u64 = 4 << 30;
 
@@ -70,17 +80,21 @@ pub(super) fn size(file: &dyn DiskFile, name: &str) -> Result<u64, StorageError>
     file.size().map_err(|error| StorageError::read(name, 0, error))
 }
 
-/// The index file of a segment; `None` if it is missing or not sound in every byte.
+/// The index file of a segment that was cleaned `generation` times; `None` if it is missing, of another generation, or
+/// not sound in every byte.
 pub(super) fn load_index(
     disk: &dyn Disk,
     log_id: u64,
     base: Offset,
+    generation: u32,
 ) -> Result<Option<FileIndex>, StorageError> {
     let name = segment::index_name(base);
     let Some(file) = open(disk, &name)? else { return Ok(None) };
     let bytes = all(file.as_ref(), &name)?;
     let index = FileIndex::decode(&Bytes::from(bytes), &segment::file_name(base));
-    Ok(index.filter(|index| index.summary.log_id == log_id && index.summary.base_offset == base))
+    Ok(index.filter(|FileIndex { summary, .. }| {
+        (summary.log_id, summary.base_offset, summary.generation) == (log_id, base, generation)
+    }))
 }
 
 /// An index made again from its segment.
@@ -129,7 +143,8 @@ pub(super) fn scan_index(
 
 /// The index of a segment as bytes and as it is read.
 pub(super) fn freeze(log_id: u64, base: Offset, memory: &MemoryIndex, scan: Scan) -> BuiltIndex {
-    let bytes = index::encode(log_id, base, scan.next_offset, scan.end, memory, &scan.damage);
+    let place = (base, scan.generation);
+    let bytes = index::encode(log_id, place, scan.next_offset, scan.end, memory, &scan.damage);
     let bytes = Bytes::from(bytes);
     let index = FileIndex::decode(&bytes, &segment::file_name(base));
     let index = index.expect("an index reads back what it has just written");

@@ -66,6 +66,24 @@ impl StorageError {
         Self::new(file, position, StorageFault::Sync(Arc::new(error)))
     }
 
+    /// The same fault, met by a sync.
+    pub(super) fn into_sync(self) -> Self {
+        let what = match self.what {
+            StorageFault::Full(error) | StorageFault::Read(error) | StorageFault::Write(error) => {
+                StorageFault::Sync(error)
+            }
+            other @ (StorageFault::Sync(_)
+            | StorageFault::Poisoned
+            | StorageFault::OutOfOrder { .. }) => other,
+        };
+        Self { what, ..self }
+    }
+
+    /// Whether a sync failed, so that nobody knows what is on the disk.
+    pub fn is_failed_sync(&self) -> bool {
+        matches!(self.what, StorageFault::Sync(_))
+    }
+
     /// Whether the disk is full, and the same call may succeed when there is space.
     pub fn is_full(&self) -> bool {
         matches!(self.what, StorageFault::Full(_))
@@ -100,6 +118,12 @@ pub enum LogError {
         found: u32,
         /// The newest version that can be read.
         supported: u32,
+    },
+    /// There is no log in the directory.
+    #[error("{directory} holds no log")]
+    NoLog {
+        /// The directory.
+        directory: Box<str>,
     },
     /// The record has more bytes than the log takes.
     #[error("record of {bytes} bytes; the log takes {bytes_max}")]

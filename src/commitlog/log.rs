@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::commitlog::Cleanable;
 use crate::commitlog::Committed;
 use crate::commitlog::LogError;
 use crate::commitlog::Offset;
 use crate::commitlog::Options;
 use crate::commitlog::PendingBatch;
 use crate::commitlog::Record;
+use crate::commitlog::Rewritten;
 use crate::commitlog::Truncation;
 use crate::commitlog::batch::OpenBatch;
 use crate::commitlog::disk::DiskLock;
@@ -47,6 +49,8 @@ pub(super) struct SealedSegment {
     pub(super) next_offset: Offset,
     pub(super) bytes: u64,
     pub(super) max_timestamp: Timestamp,
+    /// How often it was cleaned.
+    pub(super) generation: u32,
 }
 
 /// The segment that takes records.
@@ -168,6 +172,7 @@ impl Log {
             next_offset: self.next_offset,
             bytes: sealed.position,
             max_timestamp,
+            generation: 0,
         });
         self.resident.push_back((sealed.base_offset, Arc::clone(&index)));
         self.handover = Some((sealed.base_offset, index));
@@ -240,6 +245,17 @@ impl Log {
         self.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + self.segment_bytes()
     }
 
+    /// The newest timestamp of a batch that was closed; the epoch when there is none.
+    pub fn last_timestamp(&self) -> Timestamp {
+        let sealed = self.sealed.iter().map(|segment| segment.max_timestamp);
+        sealed.chain([self.active.max_timestamp()]).max().unwrap_or_default()
+    }
+
+    /// The newest timestamp of the oldest sealed segment.
+    pub fn oldest_timestamp(&self) -> Option<Timestamp> {
+        self.sealed.front().map(|segment| segment.max_timestamp)
+    }
+
     /// How many segments there are, the active one included.
     pub fn segment_count(&self) -> usize {
         self.sealed.len() + 1
@@ -285,6 +301,35 @@ impl Log {
             self.resident.retain(|(base, _)| *base != segment.base_offset);
         }
         Truncation { segments }
+    }
+
+    /// The sealed segments that a [`Cleaner`](super::Cleaner) may rewrite, oldest first: those that end at or below
+    /// `offset`, are durable with a durable record behind them, and of which nothing is in memory.
+    pub fn cleanable_before(&self, offset: Offset) -> impl Iterator<Item = Cleanable> + '_ {
+        let warm = self.resident.front().map_or(Offset::MAX, |(base, _)| *base);
+        let warm = warm.min(self.tail.first_segment().unwrap_or(Offset::MAX));
+        let durable = self.durable_offset;
+        let fit = move |segment: &&SealedSegment| {
+            segment.next_offset <= offset
+                && segment.next_offset < durable
+                && segment.base_offset < warm
+        };
+        self.sealed.iter().take_while(fit).map(|segment| Cleanable {
+            base_offset: segment.base_offset,
+            next_offset: segment.next_offset,
+            bytes: segment.bytes,
+            cleaned: segment.generation > 0,
+        })
+    }
+
+    /// Notes that a segment was replaced by a smaller one.
+    pub fn cleaned(&mut self, rewritten: &Rewritten) {
+        let found = self.sealed.iter_mut().find(|segment| segment.base_offset == rewritten.segment);
+        if let Some(segment) = found {
+            segment.bytes = rewritten.bytes_after;
+            segment.max_timestamp = rewritten.max_timestamp;
+            segment.generation = rewritten.generation;
+        }
     }
 
     /// The index of a segment, if it is in memory.

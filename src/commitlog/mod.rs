@@ -11,12 +11,13 @@
 //!
 //! - Nothing below [`Log::durable_offset`] is lost by a crash.
 //! - A batch is whole or absent; bytes whose checksum differs are never served.
-//! - Only [`Writer`] writes and syncs; only `disk::os` opens files.
+//! - Only [`Writer`] writes and syncs what is new, and only [`Cleaner`] replaces what is sealed; only `disk::os` opens files.
 //!
 //! Every byte is described in `docs/format.md`.
 
 mod batch;
 mod cache;
+mod clean;
 mod damage;
 mod directory;
 pub mod disk;
@@ -31,13 +32,21 @@ mod query;
 mod reader;
 mod record;
 mod recovery;
+mod repair;
+mod reserve;
 mod segment;
+mod snapshot;
 mod tail;
 mod varint;
 mod verify;
 mod writer;
 
 pub use batch::PendingBatch;
+pub use clean::CleanOutcome;
+pub use clean::Cleanable;
+pub use clean::Cleaner;
+pub use clean::Pace;
+pub use clean::Rewritten;
 pub use damage::Damage;
 pub use damage::Fault;
 pub use error::LogError;
@@ -59,10 +68,17 @@ pub use record::StoredRecord;
 pub use recovery::RecoveryProgress;
 pub use recovery::RecoveryReport;
 pub use recovery::TornTail;
+pub use repair::GivenUp;
+pub use repair::RepairReport;
+pub use repair::repair;
+pub use snapshot::SnapshotReport;
+pub use snapshot::copy_file;
+pub use snapshot::snapshot;
 pub use verify::DumpFilter;
 pub use verify::VerifyReport;
 pub use verify::dump;
 pub use verify::verify;
+pub use verify::verify_records;
 pub use writer::Committed;
 pub use writer::Durability;
 pub use writer::Truncation;

@@ -19,6 +19,8 @@ pub struct Options {
     pub index_cache_bytes_max: usize,
     /// Whether segment files get their blocks ahead of time: halves the time of a sync (default yes).
     pub preallocate: bool,
+    /// Bytes of disk that are set aside, and given back when the disk is full (default: none).
+    pub reserve_bytes: u64,
     /// Sealed segments whose newest record is older may go (default: kept for ever).
     pub retention_age: Option<Duration>,
     /// The oldest sealed segments may go while the log is larger (default: no limit).
@@ -38,6 +40,7 @@ impl Default for Options {
             tail_bytes_max: 64 << 20,
             index_cache_bytes_max: 64 << 20,
             preallocate: true,
+            reserve_bytes: 0,
             retention_age: None,
             retention_bytes: None,
             new_log_id: 0x7469_6465_6c6f_6721,

@@ -250,7 +250,7 @@ fn plan(
 ) -> Plan {
     let batches = index.batches();
     let first = index::ordinal_at(batches, from);
-    let last = index::ordinal_at(batches, to);
+    let last = index::ordinal_after(batches, to);
     let mut plan = Plan::new(to);
     let mut ordinals = Vec::new();
     let mut bytes_left = bytes_max;

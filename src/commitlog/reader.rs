@@ -10,6 +10,7 @@ use crate::commitlog::Damage;
 use crate::commitlog::Fault;
 use crate::commitlog::KeyMatcher;
 use crate::commitlog::Offset;
+use crate::commitlog::Rewritten;
 use crate::commitlog::StorageError;
 use crate::commitlog::StoredRecord;
 use crate::commitlog::Truncation;
@@ -17,6 +18,7 @@ use crate::commitlog::batch::Batch;
 use crate::commitlog::batch::RawRecord;
 use crate::commitlog::cache::BatchCache;
 use crate::commitlog::cache::DecodedBatch;
+use crate::commitlog::cache::OpenedSegment;
 use crate::commitlog::cache::SegmentCache;
 use crate::commitlog::directory;
 use crate::commitlog::disk::Disk;
@@ -26,6 +28,7 @@ use crate::commitlog::index::BatchEntry;
 use crate::commitlog::index::FileIndex;
 use crate::commitlog::query::Gathered;
 use crate::commitlog::segment;
+use crate::commitlog::segment::SegmentHeader;
 use crate::commitlog::segment::Window;
 use crate::time::Timestamp;
 
@@ -152,13 +155,14 @@ impl Reader {
     /// # Errors
     /// [`StorageError`] when the disk fails; damage is no error but part of the result.
     pub fn read(&mut self, request: &ReadRequest) -> Result<ReadResult, StorageError> {
-        let Some(file) = self.file(request.segment)? else {
+        let Some((file, generation)) = self.file(request.segment)? else {
             return Ok(ReadResult { next: request.to, ..ReadResult::default() });
         };
-        if let Some(plan) = &request.plan {
+        // What memory knew of a segment is true of the one that was written first.
+        if let Some(plan) = request.plan.as_ref().filter(|_| generation == 0) {
             return self.fetch(file.as_ref(), request, plan);
         }
-        let index = self.index(request.segment, file.as_ref())?;
+        let index = self.index(request.segment, file.as_ref(), generation)?;
         let mut result = self.fetch(file.as_ref(), request, &plan(&index, request))?;
         let holes =
             index.damage.iter().filter(|hole| hole.from < result.next && hole.to > request.from);
@@ -171,12 +175,14 @@ impl Reader {
     /// # Errors
     /// As [`Reader::read`].
     pub fn offset_at(&mut self, request: &TimeRequest) -> Result<Offset, StorageError> {
-        let Some(file) = self.file(request.segment)? else { return Ok(request.otherwise) };
+        let Some((file, generation)) = self.file(request.segment)? else {
+            return Ok(request.otherwise);
+        };
         let index;
-        let batches = if let Some(batch) = &request.batch {
+        let batches = if let Some(batch) = request.batch.as_ref().filter(|_| generation == 0) {
             std::slice::from_ref(batch)
         } else {
-            index = self.index(request.segment, file.as_ref())?;
+            index = self.index(request.segment, file.as_ref(), generation)?;
             index.batches()
         };
         let name = segment::file_name(request.segment);
@@ -246,6 +252,13 @@ impl Reader {
         self.batches.forget(&truncation.segments);
     }
 
+    /// Closes the old file of a segment that was cleaned, so that its space comes back, and drops what was read of it. A reader
+    /// that is not told goes on reading the old file.
+    pub fn forget_cleaned(&mut self, rewritten: &Rewritten) {
+        self.cache.forget(&[rewritten.segment]);
+        self.batches.forget(&[rewritten.segment]);
+    }
+
     /// Reads the batches of a plan and picks the records.
     fn fetch(
         &mut self,
@@ -305,23 +318,32 @@ impl Reader {
         }))
     }
 
-    fn file(&mut self, base: Offset) -> Result<Option<Arc<dyn DiskFile>>, StorageError> {
-        if let Some(file) = self.cache.file(base) {
-            return Ok(Some(file));
+    /// The file of a segment, and how often it was cleaned.
+    fn file(&mut self, base: Offset) -> Result<Option<OpenedSegment>, StorageError> {
+        if let Some(found) = self.cache.file(base) {
+            return Ok(Some(found));
         }
-        let file = directory::open(self.disk.as_ref(), &segment::file_name(base))?;
-        if let Some(file) = &file {
-            self.cache.put(base, Arc::clone(file));
-        }
-        Ok(file)
+        let name = segment::file_name(base);
+        let Some(file) = directory::open(self.disk.as_ref(), &name)? else { return Ok(None) };
+        let head = directory::head(file.as_ref(), &name, segment::HEADER_BYTES)?;
+        let header = SegmentHeader::decode(&head).filter(|head| head.is_of(self.log_id, base));
+        let generation = header.map_or(0, |header| header.generation);
+        self.cache.put(base, Arc::clone(&file), generation);
+        Ok(Some((file, generation)))
     }
 
     /// The index of a segment: from the cache, from its file, or else made again from the segment.
-    fn index(&mut self, base: Offset, file: &dyn DiskFile) -> Result<Arc<FileIndex>, StorageError> {
+    fn index(
+        &mut self,
+        base: Offset,
+        file: &dyn DiskFile,
+        generation: u32,
+    ) -> Result<Arc<FileIndex>, StorageError> {
         if let Some(index) = self.cache.index(base) {
             return Ok(index);
         }
-        let index = match directory::load_index(self.disk.as_ref(), self.log_id, base)? {
+        let loaded = directory::load_index(self.disk.as_ref(), self.log_id, base, generation)?;
+        let index = match loaded {
             Some(index) => index,
             None => directory::build_index(file, self.log_id, base)?.index,
         };
@@ -340,7 +362,7 @@ fn plan(index: &FileIndex, request: &ReadRequest) -> Plan {
         return plan;
     };
     let from = index::ordinal_at(all, request.from);
-    let to = index::ordinal_at(all, request.to);
+    let to = index::ordinal_after(all, request.to);
     let Some(ordinals) = index.select(from, to, matcher.as_ref()) else {
         let first = all.partition_point(|batch| batch.next_offset() <= request.from);
         let bytes_max = request.bytes_max.saturating_mul(2).clamp(DENSE_BYTES, READ_BYTES_MAX);
@@ -397,7 +419,7 @@ fn run_bytes(batches: &[BatchEntry]) -> usize {
 }
 
 /// The batch that an index speaks of, if that is what is there.
-fn decode(bytes: &Bytes, log_id: u64, entry: &BatchEntry) -> Result<Batch, Fault> {
+pub(super) fn decode(bytes: &Bytes, log_id: u64, entry: &BatchEntry) -> Result<Batch, Fault> {
     let batch = Batch::decode(bytes, log_id, u64::from(entry.position))?;
     let same = batch.header.base_offset == entry.base_offset && batch.header.count == entry.count;
     if same { Ok(batch) } else { Err(Fault::Stray) }
@@ -432,7 +454,8 @@ fn pick(
     ControlFlow::Continue(())
 }
 
-fn broken(name: &str, entry: &BatchEntry, what: Fault) -> Damage {
+/// That a batch is not what the index says.
+pub(super) fn broken(name: &str, entry: &BatchEntry, what: Fault) -> Damage {
     Damage {
         file: name.into(),
         position: u64::from(entry.position),

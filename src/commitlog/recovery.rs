@@ -29,11 +29,13 @@ use crate::commitlog::index::MemoryIndex;
 use crate::commitlog::index::Summary;
 use crate::commitlog::log::ActiveSegment;
 use crate::commitlog::log::SealedSegment;
+use crate::commitlog::reserve::Reserve;
 use crate::commitlog::segment;
 use crate::commitlog::segment::Scan;
 use crate::commitlog::segment::SegmentHeader;
 use crate::commitlog::writer;
 use crate::commitlog::writer::CurrentSegment;
+use crate::commitlog::writer::Found;
 
 /// How many bytes of the last segment are written again at a time.
 const WRITTEN_AT_ONCE: usize = 1 << 20;
@@ -68,6 +70,9 @@ pub struct RecoveryReport {
     pub torn: Option<TornTail>,
     /// What is broken, with records after it that are kept.
     pub damage: Vec<Damage>,
+    /// Below this offset the cleaner has taken out records for good: a state that is older can't be brought up to date from
+    /// the log.
+    pub cleaned_to: Offset,
 }
 
 /// The end of the active segment that was cut because no whole batch was in it.
@@ -107,14 +112,16 @@ impl Log {
         recovery.remove_leftovers()?;
         let Recovery { sealed, active, current, report, .. } = recovery;
         let reader = Reader::new(Arc::clone(&disk), log_id, options.index_cache_bytes_max);
-        let writer =
-            Writer::new(disk, log_id, &options, report.next_offset, current, Arc::clone(&lock));
+        let reserve = Reserve::open(disk.as_ref(), options.reserve_bytes)?;
+        let found = Found { log_id, next_offset: report.next_offset, current, reserve };
+        let writer = Writer::new(disk, &options, found, Arc::clone(&lock));
         let log = Self::recovered(options, log_id, sealed, active, report.next_offset, lock);
         Ok((log, writer, reader, report))
     }
 }
 
-fn lock(disk: &dyn Disk) -> Result<DiskLock, LogError> {
+/// Takes the lock of a directory.
+pub(super) fn lock(disk: &dyn Disk) -> Result<DiskLock, LogError> {
     disk.lock(directory::LOCK_FILE).map_err(|error| {
         if error.kind() == io::ErrorKind::WouldBlock {
             return LogError::Locked { directory: disk.directory().into() };
@@ -150,9 +157,11 @@ impl<'a> Recovery<'a> {
     fn segments(&mut self, progress: &mut dyn FnMut(&RecoveryProgress)) -> Result<(), LogError> {
         for (number, base) in self.bases.iter().enumerate() {
             let header = format::header_of(self.disk.as_ref(), *base)?;
-            let sound = header.is_some_and(|header| header.log_id == self.log_id);
+            let header = header.filter(|header| header.log_id == self.log_id);
+            let cleaned_to = header.map_or(Offset::ZERO, |header| header.cleaned_to);
+            self.report.cleaned_to = self.report.cleaned_to.max(cleaned_to);
             let next_base = self.bases.get(number + 1).copied();
-            if !self.believe_index(*base, next_base, sound)? {
+            if !self.believe_index(*base, next_base, header)? {
                 match next_base {
                     Some(_) => self.read_sealed(*base, next_base)?,
                     None => self.read_last(*base)?,
@@ -180,17 +189,21 @@ impl<'a> Recovery<'a> {
         &mut self,
         base: Offset,
         next_base: Option<Offset>,
-        header: bool,
+        header: Option<SegmentHeader>,
     ) -> Result<bool, StorageError> {
         let disk = self.disk.as_ref();
         let name = segment::file_name(base);
         let Some(summary) = summary(disk, self.log_id, base)? else { return Ok(false) };
+        if header.is_some_and(|header| header.generation != summary.generation) {
+            return Ok(false);
+        }
         let Some(file) = directory::open(disk, &name)? else { return Ok(false) };
         if directory::size(file.as_ref(), &name)? < summary.segment_bytes {
             return Ok(false);
         }
         if summary.damaged > 0 {
-            let Some(index) = directory::load_index(disk, self.log_id, base)? else {
+            let Some(index) = directory::load_index(disk, self.log_id, base, summary.generation)?
+            else {
                 return Ok(false);
             };
             self.report.damage.extend(index.damage);
@@ -198,7 +211,7 @@ impl<'a> Recovery<'a> {
         let end = Scan {
             end: summary.segment_bytes,
             next_offset: summary.next_offset,
-            header,
+            header: header.is_some(),
             ..Scan::default()
         };
         self.report.damage.extend(directory::damage_of(
@@ -211,6 +224,7 @@ impl<'a> Recovery<'a> {
             next_offset: summary.next_offset,
             bytes: summary.segment_bytes,
             max_timestamp: summary.max_timestamp,
+            generation: summary.generation,
         });
         Ok(true)
     }
@@ -302,12 +316,18 @@ impl<'a> Recovery<'a> {
     fn keep_sealed(&mut self, base: Offset, index: &MemoryIndex, scan: Scan) {
         let built = directory::freeze(self.log_id, base, index, scan);
         // Without the file the index is made again when it is missed.
-        let _ = writer::write_index(self.disk.as_ref(), base, &built.bytes);
+        let _ = writer::write_index(
+            self.disk.as_ref(),
+            directory::INDEX_TEMPORARY_FILE,
+            base,
+            &built.bytes,
+        );
         self.sealed.push_back(SealedSegment {
             base_offset: base,
             next_offset: built.scan.next_offset,
             bytes: built.scan.end,
             max_timestamp: built.index.summary.max_timestamp,
+            generation: built.scan.generation,
         });
     }
 
@@ -335,8 +355,7 @@ impl<'a> Recovery<'a> {
             let sealed =
                 |base: Offset| self.sealed.iter().any(|segment| segment.base_offset == base);
             let orphan = segment::index_base_of(&name).is_some_and(|base| !sealed(base));
-            if orphan || name == directory::PREPARED_FILE || name == directory::INDEX_TEMPORARY_FILE
-            {
+            if orphan || directory::LEFTOVERS.contains(&name.as_str()) {
                 self.disk.remove(&name).map_err(|error| StorageError::write(&name, 0, error))?;
             }
         }

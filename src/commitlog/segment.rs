@@ -69,11 +69,16 @@ pub(super) struct SegmentHeader {
     pub(super) version: u32,
     pub(super) log_id: u64,
     pub(super) base_offset: Offset,
+    /// How often the segment was cleaned.
+    pub(super) generation: u32,
+    /// The offset below which the cleaner looked for what supersedes its records; zero if it was never cleaned.
+    pub(super) cleaned_to: Offset,
 }
 
 impl SegmentHeader {
     pub(super) fn new(log_id: u64, base_offset: Offset) -> Self {
-        Self { version: VERSION, log_id, base_offset }
+        let (generation, cleaned_to) = (0, Offset::ZERO);
+        Self { version: VERSION, log_id, base_offset, generation, cleaned_to }
     }
 
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
@@ -81,6 +86,9 @@ impl SegmentHeader {
         fields.extend_from_slice(&self.version.to_le_bytes());
         fields.extend_from_slice(&self.log_id.to_le_bytes());
         fields.extend_from_slice(&self.base_offset.as_u64().to_le_bytes());
+        fields.extend_from_slice(&self.generation.to_le_bytes());
+        fields.extend_from_slice(&[0; 4]);
+        fields.extend_from_slice(&self.cleaned_to.as_u64().to_le_bytes());
         fields.resize(HEADER_BYTES - 12, 0);
         let mut header = [0; HEADER_BYTES];
         let whole = MAGIC.into_iter().chain(crc32c::crc32c(&fields).to_le_bytes()).chain(fields);
@@ -98,7 +106,14 @@ impl SegmentHeader {
             version: fields.int(12),
             log_id: fields.long(16),
             base_offset: Offset::new(fields.long(24)),
+            generation: fields.int(32),
+            cleaned_to: Offset::new(fields.long(40)),
         })
+    }
+
+    /// Whether this is the header of the segment of this log that begins here.
+    pub(super) fn is_of(&self, log_id: u64, base_offset: Offset) -> bool {
+        (self.version, self.log_id, self.base_offset) == (VERSION, log_id, base_offset)
     }
 }
 
@@ -205,6 +220,8 @@ pub(super) struct Scan {
     pub(super) batches: u64,
     /// Whether the header is sound.
     pub(super) header: bool,
+    /// How often the segment was cleaned, as its header says.
+    pub(super) generation: u32,
 }
 
 /// One segment being read from front to back.
@@ -249,8 +266,10 @@ pub(super) fn scan_to(
 impl Scanner<'_> {
     fn check_header(&mut self) -> Result<(), StorageError> {
         let bytes = self.window.slice(0, HEADER_BYTES)?;
-        let expected = SegmentHeader::new(self.log_id, self.base);
-        self.scan.header = SegmentHeader::decode(&bytes) == Some(expected);
+        let header =
+            SegmentHeader::decode(&bytes).filter(|header| header.is_of(self.log_id, self.base));
+        self.scan.header = header.is_some();
+        self.scan.generation = header.map_or(0, |header| header.generation);
         Ok(())
     }
 
@@ -397,7 +416,11 @@ mod tests {
 
     #[test]
     fn a_header_comes_back_and_no_other_does() {
-        let header = SegmentHeader::new(7, Offset::new(9));
+        let header = SegmentHeader {
+            generation: 3,
+            cleaned_to: Offset::new(70),
+            ..SegmentHeader::new(7, Offset::new(9))
+        };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Some(header));
         for at in 0..HEADER_BYTES {

@@ -1,12 +1,14 @@
 //! The only place that writes and syncs.
 //!
 //! The first failed write or sync poisons the writer: nobody knows what is on the disk then, and a second sync that
-//! succeeds would say nothing about the first. A full disk is no such failure as long as no sync took part in it.
+//! succeeds would say nothing about the first. A full disk is no such failure as long as no sync took part in it: what was set
+//! aside is given back (`reserve.rs`), and the batch is written again.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use crate::commitlog::Cleaner;
 use crate::commitlog::Offset;
 use crate::commitlog::Options;
 use crate::commitlog::PendingBatch;
@@ -19,8 +21,10 @@ use crate::commitlog::disk::DiskFile;
 use crate::commitlog::disk::DiskLock;
 use crate::commitlog::index;
 use crate::commitlog::index::MemoryIndex;
+use crate::commitlog::reserve::Reserve;
 use crate::commitlog::segment;
 use crate::commitlog::segment::SegmentHeader;
+use crate::mutant::Mutant;
 
 /// How much of a new file is filled with zeros in one step.
 const FILL_BYTES: usize = 1 << 20;
@@ -42,12 +46,18 @@ pub enum Durability {
 pub struct Committed {
     pub(super) next_offset: Offset,
     pub(super) synced: bool,
+    short: bool,
 }
 
 impl Committed {
     /// Every record below is durable now.
     pub fn next_offset(&self) -> Offset {
         self.next_offset
+    }
+
+    /// Whether the disk is full: this was written out of the space that was set aside, and there may soon be none.
+    pub fn is_short(&self) -> bool {
+        self.short
     }
 }
 
@@ -74,12 +84,21 @@ pub struct Writer {
     next_offset: Offset,
     current: Option<CurrentSegment>,
     prepared: Prepared,
+    reserve: Reserve,
     /// Indexes of sealed segments that are not in files yet.
     indexes: VecDeque<SealedIndex>,
     /// A new name may be lost in a power cut.
     names_unsynced: bool,
     poisoned: bool,
-    _lock: Arc<DiskLock>,
+    lock: Arc<DiskLock>,
+}
+
+/// What recovery found for a writer to go on from.
+pub(super) struct Found {
+    pub(super) log_id: u64,
+    pub(super) next_offset: Offset,
+    pub(super) current: Option<CurrentSegment>,
+    pub(super) reserve: Reserve,
 }
 
 /// The segment being written.
@@ -114,12 +133,11 @@ enum Prepared {
 impl Writer {
     pub(super) fn new(
         disk: Arc<dyn Disk>,
-        log_id: u64,
         options: &Options,
-        next_offset: Offset,
-        current: Option<CurrentSegment>,
+        found: Found,
         lock: Arc<DiskLock>,
     ) -> Self {
+        let Found { log_id, next_offset, current, reserve } = found;
         Self {
             disk,
             log_id,
@@ -128,17 +146,19 @@ impl Writer {
             next_offset,
             current,
             prepared: Prepared::Nothing,
+            reserve,
             indexes: VecDeque::new(),
             names_unsynced: false,
             poisoned: false,
-            _lock: lock,
+            lock,
         }
     }
 
     /// Writes a batch and, for [`Durability::Fsync`], syncs it.
     ///
-    /// After a full disk ([`StorageError::is_full`]) the same batch may be committed again when there is space;
-    /// until then no other. After any other failure every later commit fails.
+    /// On a full disk what was set aside is given back first ([`Committed::is_short`]). When all is used up
+    /// ([`StorageError::is_full`]) the same batch may be committed again when there is space; until then no other. After any
+    /// other failure every later commit fails.
     ///
     /// # Errors
     /// [`StorageError`] with the file and position.
@@ -147,13 +167,71 @@ impl Writer {
         batch: &PendingBatch,
         durability: Durability,
     ) -> Result<Committed, StorageError> {
-        let result = self.commit_unless_poisoned(batch, durability);
+        let result = self.commit_with_reserve(batch, durability);
         if let Err(error) = &result {
+            if error.is_full() && Mutant::AcknowledgeWhenFull.is_active() {
+                self.next_offset = batch.next_offset();
+                return Ok(self.committed(true));
+            }
             let harmless =
                 matches!(error.what, StorageFault::Full(_) | StorageFault::OutOfOrder { .. });
             self.poisoned |= !harmless;
         }
         result
+    }
+
+    /// Writes the batch, if need be in the place of what was set aside.
+    fn commit_with_reserve(
+        &mut self,
+        batch: &PendingBatch,
+        durability: Durability,
+    ) -> Result<Committed, StorageError> {
+        loop {
+            match self.commit_unless_poisoned(batch, durability) {
+                Err(error) if error.is_full() && self.make_room()? => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Gives space back to a full disk: first what was only prepared, then the reserve. Returns whether there was any.
+    fn make_room(&mut self) -> Result<bool, StorageError> {
+        if matches!(self.prepared, Prepared::Filling(..) | Prepared::Ready(_)) {
+            self.prepared = Prepared::Unavailable;
+            self.discard_prepared();
+            sync_dir(self.disk.as_ref())?;
+            return Ok(true);
+        }
+        self.reserve.give_back(self.disk.as_ref())
+    }
+
+    /// Removes the next segment's file; if that fails, it is in the way until the log is opened again.
+    fn discard_prepared(&self) {
+        let _ = self.disk.remove(directory::PREPARED_FILE);
+    }
+
+    /// Sets space aside again that was given back; nothing to do if none was.
+    ///
+    /// # Errors
+    /// [`StorageError`]; [`StorageError::is_full`] as long as there is no space. After a failed sync every later commit fails.
+    pub fn replenish(&mut self) -> Result<(), StorageError> {
+        if self.poisoned {
+            return Err(StorageError::new(directory::RESERVE_FILE, 0, StorageFault::Poisoned));
+        }
+        let made = self.reserve.make(self.disk.as_ref());
+        match &made {
+            Ok(()) if matches!(self.prepared, Prepared::Unavailable) => {
+                self.prepared = Prepared::Nothing;
+            }
+            Err(error) => self.poisoned |= error.is_failed_sync(),
+            Ok(()) => {}
+        }
+        made
+    }
+
+    /// A cleaner of the same log, which may live in another thread. There should be one.
+    pub fn cleaner(&self) -> Cleaner {
+        Cleaner::new(Arc::clone(&self.disk), self.log_id, Arc::clone(&self.lock))
     }
 
     /// Whether an earlier failure made every commit fail.
@@ -180,10 +258,15 @@ impl Writer {
         }
         self.write(batch)?;
         if durability == Durability::Fsync {
-            self.sync()?;
+            let again = Mutant::RetryAfterFailedSync.is_active();
+            self.sync().or_else(|error| if again { self.sync() } else { Err(error) })?;
         }
         self.next_offset = batch.next_offset();
-        Ok(Committed { next_offset: self.next_offset, synced: durability == Durability::Fsync })
+        Ok(self.committed(durability == Durability::Fsync))
+    }
+
+    fn committed(&self, synced: bool) -> Committed {
+        Committed { next_offset: self.next_offset, synced, short: self.reserve.is_short() }
     }
 
     /// A batch follows the one before, at the end of its segment or as the first of the next.
@@ -218,7 +301,10 @@ impl Writer {
                 let file = self.disk.open(&name, Access::Create).map_err(failed)?;
                 if self.preallocate {
                     // Without blocks set aside the file grows with each batch.
-                    let _ = file.allocate(self.segment_bytes);
+                    if file.allocate(self.segment_bytes).is_err() {
+                        // A part of it may have been set aside, and would only be missed elsewhere.
+                        let _ = file.set_size(0);
+                    }
                 }
                 file
             }
@@ -282,16 +368,22 @@ impl Writer {
         if let Some(sealed) = self.indexes.pop_front() {
             let damage = [];
             let (base, end) = (sealed.base, sealed.segment_bytes);
-            let bytes =
-                index::encode(self.log_id, base, sealed.next_offset, end, &sealed.index, &damage);
-            write_index(self.disk.as_ref(), base, &bytes)?;
+            let bytes = index::encode(
+                self.log_id,
+                (base, 0),
+                sealed.next_offset,
+                end,
+                &sealed.index,
+                &damage,
+            );
+            write_index(self.disk.as_ref(), directory::INDEX_TEMPORARY_FILE, base, &bytes)?;
             return Ok(true);
         }
         if !self.preallocate {
             return Ok(false);
         }
         let prepared = std::mem::replace(&mut self.prepared, Prepared::Unavailable);
-        self.prepared = self.prepare(prepared)?;
+        self.prepared = self.prepare(prepared).inspect_err(|_| self.discard_prepared())?;
         Ok(matches!(self.prepared, Prepared::Filling(..)))
     }
 
@@ -340,8 +432,14 @@ impl Writer {
 }
 
 /// Writes an index, whole or not at all while the system lives. It is not synced: a broken one is made again.
-pub(super) fn write_index(disk: &dyn Disk, base: Offset, bytes: &[u8]) -> Result<(), StorageError> {
-    let name = directory::INDEX_TEMPORARY_FILE;
+///
+/// `name` is what the file is called until it is complete.
+pub(super) fn write_index(
+    disk: &dyn Disk,
+    name: &str,
+    base: Offset,
+    bytes: &[u8],
+) -> Result<(), StorageError> {
     let failed = |error| StorageError::write(name, 0, error);
     disk.open(name, Access::Create).map_err(failed)?.write_at(bytes, 0).map_err(failed)?;
     disk.rename(name, &segment::index_name(base)).map_err(failed)
@@ -355,10 +453,10 @@ pub(super) fn sync_dir(disk: &dyn Disk) -> Result<(), StorageError> {
     disk.sync_dir().map_err(|error| StorageError::sync(directory::DIRECTORY, 0, error))
 }
 
-fn unless_missing(error: io::Error) -> io::Result<()> {
+pub(super) fn unless_missing(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-fn unless_unsupported(error: io::Error) -> io::Result<()> {
+pub(super) fn unless_unsupported(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::Unsupported { Ok(()) } else { Err(error) }
 }

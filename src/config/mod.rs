@@ -78,8 +78,29 @@ pub struct Data {
     /// The time between two checkpoints of the state.
     #[serde(deserialize_with = "values::time")]
     pub checkpoint_interval: Duration,
+    /// How many bytes a second the cleaner reads and writes; zero to clean nothing.
+    #[serde(deserialize_with = "values::size")]
+    pub clean_rate: u64,
     /// Whether messages of `QoS` 0 are records of the log.
     pub log_qos0: bool,
+    /// Bytes of disk that are set aside for the day when it is full; 0 for none, at most 16 GiB.
+    #[serde(deserialize_with = "values::size")]
+    pub reserve: u64,
+    /// What follows when the disk fails a write or a sync.
+    pub on_write_failure: OnWriteFailure,
+    /// How far the clock may be ahead of the log at a start before it is not believed.
+    #[serde(deserialize_with = "values::time")]
+    pub clock_jump_max: Duration,
+}
+
+/// What follows when the disk fails a write or a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnWriteFailure {
+    /// The process ends with the error.
+    Exit,
+    /// What is durable is served on, and nothing more is taken.
+    ReadOnly,
 }
 
 /// What an acknowledgement promises.
@@ -99,6 +120,7 @@ pub enum Durability {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Connections in all.
+    #[serde(deserialize_with = "values::count")]
     pub connections: u32,
     /// Connections from one address; `None` for no limit of its own.
     #[serde(deserialize_with = "values::count_limit")]
@@ -113,12 +135,15 @@ pub struct Limits {
     #[serde(deserialize_with = "values::size")]
     pub packet_size: u64,
     /// The Receive Maximum that clients are told; not 0.
+    #[serde(deserialize_with = "values::short_count")]
     pub receive_maximum: u16,
     /// What happens to a client that exceeds it.
     pub receive_maximum_enforcement: Enforcement,
     /// `QoS` 1 and 2 messages in flight to one client; not 0.
+    #[serde(deserialize_with = "values::short_count")]
     pub in_flight_max: u16,
     /// Topic aliases of one connection, each way.
+    #[serde(deserialize_with = "values::short_count")]
     pub topic_alias_maximum: u16,
     /// The longest Keep Alive, 1 s to 65,535 s; `None` leaves it to the client.
     #[serde(deserialize_with = "values::time_limit")]
@@ -127,14 +152,19 @@ pub struct Limits {
     #[serde(deserialize_with = "values::time_limit")]
     pub session_expiry_max: Option<Duration>,
     /// Sessions in all.
+    #[serde(deserialize_with = "values::count")]
     pub sessions: u32,
     /// Topics that may have a retained message.
+    #[serde(deserialize_with = "values::count")]
     pub retained_messages: u32,
     /// Subscriptions of one client.
+    #[serde(deserialize_with = "values::count")]
     pub subscriptions_per_client: u32,
     /// Levels of a topic name or filter.
+    #[serde(deserialize_with = "values::short_count")]
     pub topic_levels: u16,
     /// The longest client id in bytes, 23 to 65,535.
+    #[serde(deserialize_with = "values::short_count")]
     pub client_id_bytes: u16,
     /// Bytes received and not durable yet, in all.
     #[serde(deserialize_with = "values::size")]
@@ -273,13 +303,14 @@ fn check_ranges(keys: &Keys) -> Result<(), Broken> {
     let Keys { data, limits, .. } = keys;
     let sizes = 128..=PROTOCOL_PACKET_SIZE_MAX;
     let keep_alive = Duration::from_secs(1)..=KEEP_ALIVE_MAX;
-    let rules: [(&str, bool, &'static str); 17] = [
+    let rules: [(&str, bool, &'static str); 18] = [
         ("data.dir", !data.dir.as_os_str().is_empty(), "a directory is needed"),
         (
             "data.segment_size",
             (MIB..=1024 * MIB).contains(&data.segment_size),
             "a segment has 1 MiB to 1 GiB",
         ),
+        ("data.reserve", data.reserve <= 16 * 1024 * MIB, "at most 16 GiB"),
         ("data.checkpoint_interval", !data.checkpoint_interval.is_zero(), "more than 0s"),
         (
             "data.retention_age",
@@ -346,7 +377,11 @@ impl Default for Data {
             retention_age: Some(Duration::from_hours(7 * 24)),
             retention_bytes: None,
             checkpoint_interval: Duration::from_secs(30),
+            clean_rate: 32 * MIB,
             log_qos0: true,
+            reserve: 4 * MIB,
+            on_write_failure: OnWriteFailure::Exit,
+            clock_jump_max: Duration::from_hours(30 * 24),
         }
     }
 }

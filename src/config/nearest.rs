@@ -1,19 +1,31 @@
 //! The key that somebody probably meant.
 
-/// The known key nearest to an unknown one, if one is near enough to be meant: few letters differ, or it has the same
-/// last part in another section.
+/// The known key nearest to an unknown one, if one is near enough to be meant: few letters differ, it has the same
+/// last part in another section, or it says more of the same.
 pub(super) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // In a short word every other word is near.
+    let farthest = (last_part(unknown).len() / 2).min(3);
     known
         .map(|key| (difference(unknown, key), key))
         .min()
-        .filter(|(difference, _)| *difference <= 3)
+        .filter(|(difference, _)| *difference <= farthest)
         .map(|(_, key)| key)
 }
 
 /// How many letters differ; a different section counts as one more than a difference within the last part.
 fn difference(unknown: &str, known: &str) -> usize {
+    if says_more(known, unknown) {
+        return 1;
+    }
     let elsewhere = edit_distance(last_part(unknown), last_part(known)) + 1;
     edit_distance(unknown, known).min(elsewhere)
+}
+
+/// `limits.session_expiry_max` for `limits.session_expiry`, and `data.retention_age` for `retention.age`.
+fn says_more(known: &str, unknown: &str) -> bool {
+    let words = |key: &str| key.replace('.', "_");
+    known.starts_with(&format!("{unknown}_"))
+        || words(known).ends_with(&format!("_{}", words(unknown)))
 }
 
 fn last_part(key: &str) -> &str {
@@ -66,6 +78,9 @@ mod tests {
             ("passwords", Some("access.passwords")),
             ("packetsize", Some("limits.packet_size")),
             ("limits.something_else", None),
+            ("access.dur", None),
+            ("limits.packet", Some("limits.packet_size")),
+            ("packet.size", Some("limits.packet_size")),
         ] {
             assert_eq!(nearest(unknown, known.into_iter()), meant, "{unknown}");
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -39,11 +40,21 @@ pub(super) fn size_limit<'de, D: Deserializer<'de>>(
     written::<Limit<Size>, D>(deserializer)
 }
 
+/// A number of things.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    written::<Count<u32>, D>(deserializer)
+}
+
+/// A number of things that a field of a packet can say.
+pub(super) fn short_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    written::<Count<u16>, D>(deserializer)
+}
+
 /// A number, or "unlimited".
 pub(super) fn count_limit<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u32>, D::Error> {
-    written::<Limit<Count>, D>(deserializer)
+    written::<Limit<Count<u32>>, D>(deserializer)
 }
 
 /// A time as in "1h 30m".
@@ -77,7 +88,8 @@ fn written<'de, W: Written, D: Deserializer<'de>>(deserializer: D) -> Result<W::
 /// A kind of value that is written as text, or as a bare number where that is plain.
 trait Written {
     type Value;
-    const FORM: &'static str;
+    /// What is expected, in words.
+    fn form() -> String;
     fn from_text(text: &str) -> Option<Self::Value>;
     fn from_number(number: u64) -> Option<Self::Value>;
 }
@@ -88,24 +100,31 @@ impl<W: Written> Visitor<'_> for WrittenVisitor<W> {
     type Value = W::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(W::FORM)
+        f.write_str(&W::form())
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<W::Value, E> {
-        W::from_text(text.trim()).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+        W::from_text(text.trim()).ok_or_else(refused::<W, E>)
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<W::Value, E> {
-        let value = u64::try_from(number).ok().and_then(W::from_number);
-        value.ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
+        u64::try_from(number).ok().and_then(W::from_number).ok_or_else(refused::<W, E>)
     }
+}
+
+/// Whoever reports it says the value, too.
+fn refused<W: Written, E: de::Error>() -> E {
+    E::custom(format_args!("expected {}", W::form()))
 }
 
 struct Size;
 
 impl Written for Size {
     type Value = u64;
-    const FORM: &'static str = "a size as in \"64 MiB\"";
+
+    fn form() -> String {
+        "a size as in \"64 MiB\"".to_owned()
+    }
 
     fn from_text(text: &str) -> Option<u64> {
         let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
@@ -120,26 +139,45 @@ impl Written for Size {
     }
 }
 
-struct Count;
+struct Count<T>(PhantomData<T>);
 
-impl Written for Count {
-    type Value = u32;
-    const FORM: &'static str = "a number";
+impl<T: Bounded + fmt::Display + FromStr + TryFrom<u64>> Written for Count<T> {
+    type Value = T;
 
-    fn from_text(text: &str) -> Option<u32> {
+    fn form() -> String {
+        format!("a whole number up to {}", T::MAX)
+    }
+
+    fn from_text(text: &str) -> Option<T> {
         text.replace('_', "").parse().ok()
     }
 
-    fn from_number(number: u64) -> Option<u32> {
+    fn from_number(number: u64) -> Option<T> {
         number.try_into().ok()
     }
+}
+
+/// A kind of number with an end.
+trait Bounded {
+    const MAX: Self;
+}
+
+impl Bounded for u16 {
+    const MAX: Self = Self::MAX;
+}
+
+impl Bounded for u32 {
+    const MAX: Self = Self::MAX;
 }
 
 struct Time;
 
 impl Written for Time {
     type Value = Duration;
-    const FORM: &'static str = "a time with its unit as in \"30s\" or \"1h 30m\"";
+
+    fn form() -> String {
+        "a time with its unit as in \"30s\" or \"1h 30m\"".to_owned()
+    }
 
     fn from_text(text: &str) -> Option<Duration> {
         humantime::parse_duration(text).ok()
@@ -154,7 +192,10 @@ struct Limit<W>(PhantomData<W>);
 
 impl<W: Written> Written for Limit<W> {
     type Value = Option<W::Value>;
-    const FORM: &'static str = W::FORM;
+
+    fn form() -> String {
+        format!("{}, or \"{UNLIMITED}\"", W::form())
+    }
 
     fn from_text(text: &str) -> Option<Option<W::Value>> {
         if text.eq_ignore_ascii_case(UNLIMITED) { Some(None) } else { W::from_text(text).map(Some) }
@@ -202,10 +243,10 @@ mod tests {
 
     #[test]
     fn unlimited_is_no_limit() {
-        assert_eq!(Limit::<Count>::from_text("unlimited"), Some(None));
-        assert_eq!(Limit::<Count>::from_text("Unlimited"), Some(None));
-        assert_eq!(Limit::<Count>::from_text("7"), Some(Some(7)));
-        assert_eq!(Limit::<Count>::from_text("none"), None);
-        assert_eq!(Count::from_number(1 << 32), None);
+        assert_eq!(Limit::<Count<u32>>::from_text("unlimited"), Some(None));
+        assert_eq!(Limit::<Count<u32>>::from_text("Unlimited"), Some(None));
+        assert_eq!(Limit::<Count<u32>>::from_text("7"), Some(Some(7)));
+        assert_eq!(Limit::<Count<u32>>::from_text("none"), None);
+        assert_eq!(Count::<u32>::from_number(1 << 32), None);
     }
 }

@@ -1,4 +1,5 @@
-//! The only clock: the wall's time once, at the start, and the monotonic clock from there.
+//! The only clock: the wall's time once, at the start, and the monotonic clock from there. Where the log is ahead of the wall, time
+//! goes on from the log (`docs/decisions/0006-clock.md`).
 //!
 //! Invariant: two readings of one [`Clock`] never go back, whatever is done to the system's time meanwhile.
 
@@ -21,8 +22,21 @@ pub(super) struct Clock {
 impl Clock {
     /// Reads the wall clock, for the last time.
     pub(super) fn start() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { started: Instant::now(), epoch: Timestamp::EPOCH + wall }
+        Self::start_by(|| {
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+            Timestamp::EPOCH + wall
+        })
+    }
+
+    /// Reads this wall clock, once.
+    fn start_by(wall: impl FnOnce() -> Timestamp) -> Self {
+        Self { started: Instant::now(), epoch: wall() }
+    }
+
+    /// The same clock, or one that goes on from `moment` if that is later.
+    pub(super) fn not_before(self, moment: Timestamp) -> Self {
+        let now = self.now();
+        if now >= moment { self } else { Self::start_by(|| moment) }
     }
 
     /// The moment now.
@@ -38,6 +52,8 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -49,6 +65,33 @@ mod tests {
             assert!(now >= last);
             last = now;
         }
+    }
+
+    #[test]
+    fn jumps_of_the_wall_change_nothing() {
+        const HOUR: i64 = 3_600;
+        const TEN_YEARS: i64 = 10 * 366 * 24 * HOUR;
+        for jump in [HOUR, TEN_YEARS, -HOUR, -TEN_YEARS] {
+            let wall = Cell::new(1_700_000_000_i64);
+            let seconds = |seconds: i64| Duration::from_secs(seconds.unsigned_abs());
+            let clock = Clock::start_by(|| Timestamp::EPOCH + seconds(wall.get()));
+            let before = clock.now();
+            wall.set(wall.get() + jump);
+            let passed = clock.now().since(before);
+            assert!(passed < Duration::from_mins(1), "{jump}: {passed:?}");
+            assert!(clock.now() >= before && clock.not_before(before).now() >= before);
+        }
+    }
+
+    #[test]
+    fn a_log_ahead_of_the_wall_is_where_time_goes_on() {
+        let hour = Duration::from_hours(1);
+        let clock = Clock::start();
+        let ahead = clock.now() + hour;
+        let moved = clock.not_before(ahead);
+        assert!(moved.now() >= ahead && moved.now().since(ahead) < hour);
+        let same = clock.not_before(Timestamp::EPOCH);
+        assert!(same.now() < ahead);
     }
 
     #[test]

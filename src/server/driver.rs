@@ -270,7 +270,9 @@ impl Turn {
             | Output::Fetch { .. }
             | Output::Verify { .. }
             | Output::Checkpoint(_)
-            | Output::Truncate(_)) => {
+            | Output::Truncate(_)
+            | Output::Replenish
+            | Output::Clean(_)) => {
                 if let Some(place) = &self.work {
                     place.begin(work);
                 }

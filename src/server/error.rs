@@ -1,7 +1,9 @@
 //! Why a server does not start, or ends.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -9,6 +11,25 @@ use super::listener::ListenError;
 use crate::access::AccessError;
 use crate::commitlog::StorageError;
 use crate::store::StoreError;
+
+/// The process that has a data directory; nothing if the system does not tell. Its display begins with a space.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// The number of the process.
+    pub process: Option<u32>,
+    /// The name of its program.
+    pub program: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(process) = self.process else { return Ok(()) };
+        match &self.program {
+            Some(program) => write!(f, " (process {process}, {program})"),
+            None => write!(f, " (process {process})"),
+        }
+    }
+}
 
 /// Why a server does not start, or ended otherwise than asked.
 #[derive(Debug, Error)]
@@ -21,17 +42,42 @@ pub enum ServerError {
         /// Why it was refused.
         source: io::Error,
     },
-    /// A file can't be read.
-    #[error("{path}: {source}")]
+    /// A file or directory can't be used.
+    #[error("{key}: {path}: {source}")]
     Unreadable {
-        /// The file.
+        /// The key that names it.
+        key: &'static str,
+        /// The file or directory.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
     /// The password file or the ACL file is wrong.
-    #[error(transparent)]
-    Access(#[from] AccessError),
+    #[error("{key}: {path}: {}", fault(source))]
+    Access {
+        /// The key that names the file.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and in which line.
+        source: AccessError,
+    },
+    /// The data directory can't be used: it is a file, or may not be written.
+    #[error("data directory {path} (--data, data.dir): {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// Another process has the data directory.
+    #[error("data directory {path} is in use by another broker{holder}")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// Which process, if the system tells.
+        holder: Holder,
+    },
     /// The data directory does not open.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -52,4 +98,12 @@ pub enum ServerError {
     /// Not everything that shutting down takes was done in time.
     #[error("not everything was done in time; a restart recovers what was durable")]
     Late,
+}
+
+/// What is wrong in the file; which one it is was said.
+fn fault(error: &AccessError) -> &dyn fmt::Display {
+    match error {
+        AccessError::Passwords(error) => error,
+        AccessError::Acl(error) => error,
+    }
 }

@@ -7,8 +7,13 @@ use std::path::Path;
 
 use super::error::ServerError;
 use crate::access::Access;
+use crate::access::AccessError;
 use crate::access::Options;
 use crate::config;
+
+/// The keys that name the files.
+const PASSWORDS: &str = "access.passwords";
+const ACL: &str = "access.acl";
 
 /// The files of access, and how they are read.
 #[derive(Debug)]
@@ -45,16 +50,29 @@ impl AccessFiles {
     fn check(&self, texts: &AccessTexts) -> Result<Access, ServerError> {
         let AccessTexts { passwords, acl } = texts;
         let access = Access::new(self.options.clone(), passwords.as_deref(), acl.as_deref());
-        access.map_err(ServerError::Access)
+        access.map_err(|source| {
+            let (key, path) = match &source {
+                AccessError::Passwords(_) => (PASSWORDS, &self.config.passwords),
+                AccessError::Acl(_) => (ACL, &self.config.acl),
+            };
+            ServerError::Access { key, path: path.clone().unwrap_or_default(), source }
+        })
     }
 
     fn read(&self) -> Result<AccessTexts, ServerError> {
-        let text = |path: &Option<_>| path.as_deref().map(read_text).transpose();
-        Ok(AccessTexts { passwords: text(&self.config.passwords)?, acl: text(&self.config.acl)? })
+        let passwords = self.config.passwords.as_deref();
+        let acl = self.config.acl.as_deref();
+        Ok(AccessTexts {
+            passwords: passwords.map(|path| read_text(PASSWORDS, path)).transpose()?,
+            acl: acl.map(|path| read_text(ACL, path)).transpose()?,
+        })
     }
 }
 
-fn read_text(path: &Path) -> Result<String, ServerError> {
-    fs::read_to_string(path)
-        .map_err(|source| ServerError::Unreadable { path: path.to_owned(), source })
+fn read_text(key: &'static str, path: &Path) -> Result<String, ServerError> {
+    fs::read_to_string(path).map_err(|source| ServerError::Unreadable {
+        key,
+        path: path.to_owned(),
+        source,
+    })
 }

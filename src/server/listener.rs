@@ -22,6 +22,7 @@ use super::transport::Transport;
 use super::transport::tcp;
 use super::transport::tls::Tls;
 use super::transport::tls::TlsError;
+use super::transport::unix;
 use super::transport::unix::UnixSocket;
 use super::transport::websocket::WebSocket;
 use crate::config;
@@ -35,7 +36,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Error)]
 pub enum ListenError {
     /// The socket can't be bound.
-    #[error("{endpoint}: {source}")]
+    #[error("address: {endpoint}: {source}")]
     Bind {
         /// Where.
         endpoint: String,
@@ -146,6 +147,19 @@ impl Listener {
             socket,
             speech: Arc::new(Speech { tls, websocket_path, frame_bytes_max, deadline }),
             anonymous: options.anonymous,
+        })
+    }
+
+    /// Whether [`Listener::open`] would find its address free and its certificates sound. Nobody is listened to.
+    pub(crate) fn check(options: &config::Listener) -> Result<(), ListenError> {
+        options.tls.as_ref().map(Tls::open).transpose()?;
+        let free = match &options.endpoint {
+            Endpoint::Tcp(address) => tcp::check(*address),
+            Endpoint::Unix(path) => unix::refuse_what_is_not_stale(path),
+        };
+        free.map_err(|source| ListenError::Bind {
+            endpoint: endpoint_text(&options.endpoint),
+            source,
         })
     }
 

@@ -17,12 +17,13 @@ mod driver;
 mod entrance;
 mod error;
 mod files;
+mod holder;
 mod link;
-
 mod listener;
 mod mailbox;
 mod open;
 mod options;
+mod pacer;
 mod process;
 mod running;
 mod runtime;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::event::Event;
+use crate::config;
 use crate::config::Config;
 use crate::config::Limits;
 use crate::store::RecoverySummary;
@@ -49,10 +51,12 @@ use listener::Listener;
 use open::OpenedBroker;
 use running::Parts;
 use runtime::Background;
+use signals::Signals;
 use work::Work;
 
 pub use admission::Refusal;
 pub use driver::Core;
+pub use error::Holder;
 pub use error::ServerError;
 pub use link::Link;
 pub use link::LinkError;
@@ -75,28 +79,45 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Server {
     config: Config,
+    heeds_signals: bool,
+}
+
+/// What a server has from its first moment on.
+struct Ground {
+    runtime: Background,
+    /// If it heeds them while it starts.
+    signals: Option<Signals>,
 }
 
 impl Server {
     /// A server of this configuration.
     pub const fn new(config: Config) -> Self {
-        Self { config }
+        Self { config, heeds_signals: false }
+    }
+
+    /// Listens to signals as soon as it starts, so that one that comes meanwhile is heeded by [`Running::run_until_signal`].
+    /// From then on SIGTERM, SIGINT and SIGHUP do not end the process by themselves.
+    #[must_use]
+    pub fn heed_signals(mut self) -> Self {
+        self.heeds_signals = true;
+        self
     }
 
     /// Starts the broker: locks the data directory, opens and verifies every store, and only then listens. Blocks until all
-    /// of that is done.
+    /// of that is done. What can be found wrong without the data directory is found before it is touched or made.
     ///
     /// # Errors
     /// Nothing is left open then.
     pub fn start(self) -> Result<Running, ServerError> {
-        let clock = Clock::start();
-        let opened = open::broker(&self.config, &clock)?;
-        let OpenedBroker { broker, tools, access, recovery, took } = opened;
+        let ground = self.ground()?;
+        self.check()?;
+        let opened = open::broker(&self.config, Clock::start())?;
+        let OpenedBroker { broker, tools, access, recovery, took, clock } = opened;
         let employ = |driver: &Arc<Driver>| {
             let refused = |source| ServerError::System { what: "threads", source };
             Work::start(driver, tools).map_err(refused)
         };
-        self.start_parts(clock, Box::new(broker), access, Some((recovery, took)), employ)
+        self.start_parts(ground, clock, Box::new(broker), access, Some((recovery, took)), employ)
     }
 
     /// Starts with a core other than the broker, that has no slow work: to try listeners and transports.
@@ -104,21 +125,40 @@ impl Server {
     /// # Errors
     /// Nothing is left open then.
     pub fn start_with(self, core: Box<dyn Core>) -> Result<Running, ServerError> {
+        let ground = self.ground()?;
         let access = AccessFiles::new(self.config.access.clone(), random()?);
-        self.start_parts(Clock::start(), core, access, None, |_| Ok(Vec::new()))
+        self.start_parts(ground, Clock::start(), core, access, None, |_| Ok(Vec::new()))
+    }
+
+    /// What everything else stands on.
+    fn ground(&self) -> Result<Ground, ServerError> {
+        let runtime = Background::start()?;
+        let refused = |source| ServerError::System { what: "signals", source };
+        let signals = self.heeds_signals.then(|| Signals::listen(&runtime));
+        Ok(Ground { signals: signals.transpose().map_err(refused)?, runtime })
+    }
+
+    /// Looks at all that the start will need beside the data directory.
+    fn check(&self) -> Result<(), ServerError> {
+        for options in &self.config.listeners {
+            Listener::check(options)
+                .map_err(|source| ServerError::Listen { name: options.name.clone(), source })?;
+        }
+        AccessFiles::new(self.config.access.clone(), random()?).open().map(drop)
     }
 
     /// Starts everything around a core: its work first, then the listeners.
     fn start_parts(
         self,
+        ground: Ground,
         clock: Clock,
         core: Box<dyn Core>,
         access: AccessFiles,
         recovery: Option<(RecoverySummary, Duration)>,
         employ: impl FnOnce(&Arc<Driver>) -> Result<Vec<std::thread::JoinHandle<()>>, ServerError>,
     ) -> Result<Running, ServerError> {
-        let runtime = Background::start()?;
-        process::allow_connections(self.config.limits.connections);
+        let Ground { runtime, signals } = ground;
+        let too_few_files = process::allow_connections(self.config.limits.connections);
         let driver = Driver::new(clock, core);
         let threads = employ(&driver)?;
         let listeners = {
@@ -145,8 +185,9 @@ impl Server {
         };
         let entrance = Arc::new(entrance);
         entrance.driver.turn([Event::Tick]);
-        let startup = Startup::new(&self.config, recovery, Vec::new());
-        Running::start(Parts { runtime, entrance, threads, listeners, access, startup })
+        let mut startup = Startup::new(&self.config, recovery, Vec::new());
+        startup.warnings.extend(too_few_files);
+        Running::start(Parts { runtime, entrance, threads, listeners, access, signals, startup })
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, ServerError> {
@@ -168,6 +209,14 @@ fn flow(limits: &Limits) -> Flow {
         drained_step: (output_bytes / 8).min(DRAINED_STEP_MAX),
         unwritten_max: output_bytes.saturating_add(packet_bytes).saturating_add(ANSWER_BYTES_MAX),
     }
+}
+
+/// Reads the files that these keys name, as a server does when it starts.
+///
+/// # Errors
+/// A file that can't be read, or what is wrong in it.
+pub fn check_access(access: &config::Access) -> Result<(), ServerError> {
+    AccessFiles::new(access.clone(), [0; 32]).sound_texts().map(drop)
 }
 
 /// Bytes that nobody can guess.

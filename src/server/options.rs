@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::config::Durability;
 use crate::config::Enforcement;
 use crate::config::Limits;
+use crate::config::OnWriteFailure;
 use crate::mqtt::Text;
 use crate::session;
 use crate::store;
@@ -30,6 +31,15 @@ pub(super) fn broker(config: &Config) -> broker::Options {
         check_payload_format: mqtt.check_payload_format,
         sys_interval: sys.interval,
         checkpoint_interval: data.checkpoint_interval,
+        on_write_failure: match data.on_write_failure {
+            OnWriteFailure::Exit => broker::OnWriteFailure::Exit,
+            OnWriteFailure::ReadOnly => broker::OnWriteFailure::ReadOnly,
+        },
+        clean_interval: if data.clean_rate == 0 {
+            Duration::ZERO
+        } else {
+            broker::Options::default().clean_interval
+        },
         server_reference: mqtt.server_reference.clone().and_then(|text| Text::try_from(text).ok()),
         ..broker::Options::default()
     }
@@ -58,6 +68,7 @@ pub(super) fn store(config: &Config, log_id: u64) -> store::Options {
         tail_bytes_max: bytes(data.tail_memory),
         retention_age: data.retention_age,
         retention_bytes: data.retention_bytes,
+        reserve_bytes: data.reserve,
         new_log_id: log_id,
         ..commitlog::Options::default()
     };
@@ -66,6 +77,8 @@ pub(super) fn store(config: &Config, log_id: u64) -> store::Options {
         durability: durability(config),
         log_qos0: data.log_qos0,
         checkpoint_interval: data.checkpoint_interval,
+        clock_jump_max: data.clock_jump_max,
+        ..store::Options::default()
     }
 }
 
@@ -97,11 +110,13 @@ mod tests {
         config.limits.session_expiry_max = None;
         config.limits.receive_maximum_enforcement = Enforcement::Strict;
         config.limits.packet_size = 1_234;
+        config.data.on_write_failure = OnWriteFailure::ReadOnly;
         config.mqtt.server_reference = Some("other.example.org".to_owned());
         let options = broker(&config);
         assert_eq!(options.session.keep_alive_max, Some(90));
         assert_eq!(options.session.session_expiry_max, u32::MAX);
         assert!(options.session.receive_maximum_strict);
+        assert_eq!(options.on_write_failure, broker::OnWriteFailure::ReadOnly);
         assert_eq!(options.session.packet_size_max, 1_234);
         assert_eq!(options.server_reference.unwrap().as_str(), "other.example.org");
         config.limits.session_expiry_max = Some(Duration::from_mins(1));
@@ -114,9 +129,13 @@ mod tests {
         config.data.durability = Durability::Os;
         config.data.segment_size = 1 << 20;
         config.data.retention_bytes = Some(7);
+        config.data.reserve = 5;
+        config.data.clock_jump_max = Duration::from_secs(9);
         let options = store(&config, 42);
         assert_eq!(options.durability, store::Durability::Os);
         assert_eq!(options.log.segment_bytes, 1 << 20);
         assert_eq!((options.log.retention_bytes, options.log.new_log_id), (Some(7), 42));
+        assert_eq!(options.log.reserve_bytes, 5);
+        assert_eq!(options.clock_jump_max, Duration::from_secs(9));
     }
 }

@@ -47,6 +47,7 @@ pub struct Running {
     accepting: Vec<task::JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
     startup: Startup,
+    signals: Option<Signals>,
 }
 
 /// What a server is made of.
@@ -56,6 +57,8 @@ pub(super) struct Parts {
     pub(super) threads: Vec<JoinHandle<()>>,
     pub(super) listeners: Vec<Listener>,
     pub(super) access: AccessFiles,
+    /// If they were listened to from the start on.
+    pub(super) signals: Option<Signals>,
     /// Without the addresses.
     pub(super) startup: Startup,
 }
@@ -90,7 +93,7 @@ impl fmt::Debug for Running {
 impl Running {
     /// Begins to accept.
     pub(super) fn start(parts: Parts) -> Result<Self, ServerError> {
-        let Parts { runtime, entrance, threads, listeners, access, mut startup } = parts;
+        let Parts { runtime, entrance, threads, listeners, access, signals, mut startup } = parts;
         let unknown = |source| ServerError::System { what: "a listener's address", source };
         let addresses: Result<Vec<_>, _> = listeners.iter().map(Listener::address).collect();
         startup.addresses =
@@ -105,7 +108,7 @@ impl Running {
         let driver = Arc::clone(&entrance.driver);
         runtime.spawn(async move { driver.run_alarm().await });
         runtime.spawn(Arc::clone(&shared).watch_certificates());
-        Ok(Self { runtime: Some(runtime), shared, accepting, threads, startup })
+        Ok(Self { runtime: Some(runtime), shared, accepting, threads, startup, signals })
     }
 
     /// Where the server listens, with the ports that it got; in the order of the configuration.
@@ -158,19 +161,18 @@ impl Running {
     }
 
     /// Runs until a signal says to end, or the server ends by itself. SIGTERM and SIGINT end it in good order, a second one
-    /// at once; SIGHUP is [`Running::reload`]. Blocks.
+    /// at once; SIGHUP is [`Running::reload`]. Those that came before count only after [`super::Server::heed_signals`]. Blocks.
     ///
     /// # Errors
     /// Why the server ended, if it was not asked to.
-    pub fn run_until_signal(self) -> Result<(), ServerError> {
+    pub fn run_until_signal(mut self) -> Result<(), ServerError> {
         let Some(runtime) = &self.runtime else { return Ok(()) };
         let shared = Arc::clone(&self.shared);
-        let listening = {
-            let _in_runtime = runtime.enter();
-            Signals::listen()
+        let signals = match self.signals.take() {
+            Some(signals) => signals,
+            None => Signals::listen(runtime)
+                .map_err(|source| ServerError::System { what: "signals", source })?,
         };
-        let mut signals =
-            listening.map_err(|source| ServerError::System { what: "signals", source })?;
         let told = wait_for(runtime, async move {
             while !shared.entrance.driver.has_ended() {
                 let wish = tokio::select! {
@@ -183,7 +185,6 @@ impl Running {
                 }
             }
             tracing::info!("ending");
-            tokio::spawn(signals.exit_at_next());
         });
         told.and_then(|()| self.shutdown())
     }

@@ -7,7 +7,12 @@ use super::listener::ListenerAddress;
 use crate::config::Config;
 use crate::config::Durability;
 use crate::store::CheckpointUse;
+use crate::store::ClockFound;
+use crate::store::OpenProgress;
 use crate::store::RecoverySummary;
+
+/// A clock that is behind by less was only put right.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// What a server found, opened and promises. Its display is a few lines for the terminal, without a newline at the end.
 #[derive(Clone, Debug)]
@@ -62,26 +67,49 @@ impl Startup {
 
 /// Each thing that recovery found wrong.
 fn damage(recovery: &RecoverySummary) -> Vec<String> {
-    let mut found: Vec<String> = recovery
-        .log
-        .damage
-        .iter()
-        .chain(&recovery.damage)
-        .map(|damage| format!("damage: {damage}"))
-        .collect();
+    let places = recovery.places();
+    let mut found: Vec<String> = places.iter().map(|damage| format!("damage: {damage}")).collect();
     if recovery.records_unreadable > 0 {
         found
             .push(format!("{} records can't be read by this version", recovery.records_unreadable));
     }
-    if let Some(name) = &recovery.moved_aside {
-        found.push(format!(
-            "the state was damaged and is rebuilt from the log; the old files are in {name}"
-        ));
+    match &recovery.checkpoint {
+        CheckpointUse::Rebuilt(reason) if !recovery.log.created => {
+            found.push(format!("the state is rebuilt from the whole log: {reason}"));
+        }
+        CheckpointUse::Rebuilt(_) | CheckpointUse::Used { .. } => {}
+    }
+    match recovery.clock {
+        ClockFound::Behind { by } if by >= CLOCK_TOLERANCE => {
+            found.push(recovery.clock.to_string());
+        }
+        ClockFound::Ahead { .. } => found.push(recovery.clock.to_string()),
+        ClockFound::Agrees | ClockFound::Behind { .. } => {}
     }
     if let Some(error) = &recovery.checkpoint_error {
         found.push(format!("no checkpoint: {error}"));
     }
     found
+}
+
+/// How far a long start has come, as one line.
+pub(super) fn progress(progress: &OpenProgress) -> String {
+    let mebibytes = |bytes: u64| bytes >> 20;
+    match progress {
+        OpenProgress::Log(log) => format!(
+            "opening the log: {} of {} segments, {} MiB read",
+            log.segments,
+            log.segments_total,
+            mebibytes(log.bytes)
+        ),
+        OpenProgress::Replay { from, offset, next_offset, records, bytes } => {
+            let percent = offset.since(*from).saturating_mul(100) / next_offset.since(*from).max(1);
+            let (all, read) = (next_offset.since(*from), mebibytes(*bytes));
+            format!(
+                "making the state of the log: {records} of {all} records ({percent} %), {read} MiB read"
+            )
+        }
+    }
 }
 
 impl fmt::Display for Startup {
@@ -133,4 +161,31 @@ fn write_recovery(
         write!(f, "; cut {} unfinished bytes in {}", torn.bytes, torn.file)?;
     }
     writeln!(f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commitlog::Offset;
+    use crate::commitlog::RecoveryProgress;
+
+    #[test]
+    fn progress_is_told_in_words() {
+        let log = RecoveryProgress { segments: 3, segments_total: 16, bytes: 201 << 20 };
+        assert_eq!(
+            progress(&OpenProgress::Log(log)),
+            "opening the log: 3 of 16 segments, 201 MiB read"
+        );
+        let replay = OpenProgress::Replay {
+            from: Offset::new(1_000),
+            offset: Offset::new(2_000),
+            next_offset: Offset::new(5_000),
+            records: 1_000,
+            bytes: 5 << 20,
+        };
+        assert_eq!(
+            progress(&replay),
+            "making the state of the log: 1000 of 4000 records (25 %), 5 MiB read"
+        );
+    }
 }

@@ -1,7 +1,7 @@
-//! Slow work, on threads of its own: commits, cold reads, password checks, checkpoints.
+//! Slow work, on threads of its own: commits, cold reads, password checks, checkpoints, cleaning.
 //!
 //! A worker takes a job, does it, and takes a turn on the core with the result. What waits is bounded by who asks: at
-//! most one commit, one truncation and one checkpoint are under way, and reads and checks are bounded by the number of
+//! most one commit, one truncation or cleaning and one checkpoint are under way, and reads and checks are bounded by the number of
 //! connections. Workers end when their queue is gone and empty; one that panics ends the server.
 
 #![expect(clippy::disallowed_types, reason = "the threads of a pool share its queue")]
@@ -19,21 +19,28 @@ use std::thread::JoinHandle;
 
 use super::driver::Driver;
 use super::driver::PanicGuard;
+use super::pacer::Pacer;
 use crate::broker::event::Event;
 use crate::broker::event::Output;
 use crate::commitlog::Durability;
 use crate::commitlog::PendingBatch;
 use crate::commitlog::ReadRequest;
 use crate::commitlog::Reader;
+use crate::commitlog::Rewritten;
 use crate::commitlog::Truncation;
 use crate::commitlog::Writer;
 use crate::store::Checkpoint;
 use crate::store::Checkpointer;
+use crate::store::Clean;
+use crate::store::CleanDone;
+use crate::store::Cleaner;
 
 /// How much the writer wants to go before others, of -20 to 19.
 const WRITER_NICENESS: i32 = -15;
 /// How much password checks let others go first: a storm of logins is not to hold up messages.
 const VERIFIER_NICENESS: i32 = 5;
+/// How much the cleaner lets others go first.
+const CLEANER_NICENESS: i32 = 10;
 /// Threads that read what is not in memory any more.
 const READERS: usize = 2;
 
@@ -41,11 +48,25 @@ const READERS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Work {
     writes: Sender<Write>,
-    reads: Sender<Read>,
-    /// To each reader.
-    truncations: Vec<Sender<Truncation>>,
+    readers: Readers,
     checks: Sender<Check>,
     checkpoints: Sender<Checkpoint>,
+    cleanings: Sender<Clean>,
+}
+
+/// The way to those who read.
+#[derive(Clone, Debug)]
+struct Readers {
+    reads: Sender<Read>,
+    /// To each of them.
+    changes: Vec<Sender<Changed>>,
+}
+
+/// Files that are others now, or none.
+#[derive(Clone, Debug)]
+enum Changed {
+    Truncated(Truncation),
+    Cleaned(Rewritten),
 }
 
 /// What the workers work with.
@@ -54,6 +75,9 @@ pub(super) struct Tools {
     pub(super) durability: Durability,
     pub(super) reader: Reader,
     pub(super) checkpointer: Checkpointer,
+    pub(super) cleaner: Cleaner,
+    /// How many bytes a second the cleaner may read and write.
+    pub(super) clean_rate: u64,
     /// Threads that check passwords.
     pub(super) verifiers: usize,
 }
@@ -61,6 +85,7 @@ pub(super) struct Tools {
 enum Write {
     Commit(PendingBatch),
     Truncate(Truncation),
+    Replenish,
 }
 
 enum Read {
@@ -68,7 +93,7 @@ enum Read {
         ticket: u64,
         request: ReadRequest,
     },
-    /// Something was truncated: look what.
+    /// Files have changed: look which.
     Forget,
 }
 
@@ -81,11 +106,13 @@ impl Work {
     /// # Errors
     /// The system gives no thread.
     pub(super) fn start(driver: &Arc<Driver>, tools: Tools) -> io::Result<Vec<JoinHandle<()>>> {
-        let Tools { writer, durability, reader, checkpointer, verifiers } = tools;
+        let Tools { writer, durability, reader, checkpointer, cleaner, clean_rate, verifiers } =
+            tools;
         let (writes, waiting_writes) = mpsc::channel();
         let (reads, waiting_reads) = mpsc::channel();
         let (checks, waiting_checks) = mpsc::channel();
         let (checkpoints, waiting_checkpoints) = mpsc::channel();
+        let (cleanings, waiting_cleanings) = mpsc::channel();
         let mut threads = Vec::new();
         let at = Arc::clone(driver);
         threads.push(start(driver, "tidelog-writer", move || {
@@ -96,22 +123,27 @@ impl Work {
             checkpoint_all(&at, checkpointer, &waiting_checkpoints);
         })?);
         let waiting_reads = Arc::new(Mutex::new(waiting_reads));
-        let mut truncations = Vec::new();
+        let mut changes = Vec::new();
         for _ in 0..READERS {
             let (at, waiting, reader) =
                 (Arc::clone(driver), Arc::clone(&waiting_reads), reader.another());
-            let (truncated, gone) = mpsc::channel();
-            truncations.push(truncated);
-            let work = move || read_all(&at, reader, &waiting, &gone);
+            let (teller, told) = mpsc::channel();
+            changes.push(teller);
+            let work = move || read_all(&at, reader, &waiting, &told);
             threads.push(start(driver, "tidelog-reader", work)?);
         }
+        let readers = Readers { reads, changes };
+        let (at, told) = (Arc::clone(driver), readers.clone());
+        threads.push(start(driver, "tidelog-cleaner", move || {
+            clean_all(&at, cleaner, clean_rate, &told, &waiting_cleanings);
+        })?);
         let waiting_checks = Arc::new(Mutex::new(waiting_checks));
         for _ in 0..verifiers.max(1) {
             let (at, waiting) = (Arc::clone(driver), Arc::clone(&waiting_checks));
             let work = move || check_all(&at, &waiting);
             threads.push(start(driver, "tidelog-verify", work)?);
         }
-        driver.employ(Self { writes, reads, truncations, checks, checkpoints });
+        driver.employ(Self { writes, readers, checks, checkpoints, cleanings });
         Ok(threads)
     }
 
@@ -120,17 +152,19 @@ impl Work {
         let taken = match output {
             Output::Commit(batch) => self.writes.send(Write::Commit(batch)).is_ok(),
             Output::Truncate(truncation) => {
-                self.forget(&truncation);
+                self.readers.tell(&Changed::Truncated(truncation.clone()));
                 self.writes.send(Write::Truncate(truncation)).is_ok()
             }
+            Output::Replenish => self.writes.send(Write::Replenish).is_ok(),
             Output::Fetch { ticket, request } => {
-                self.reads.send(Read::Fetch { ticket, request }).is_ok()
+                self.readers.reads.send(Read::Fetch { ticket, request }).is_ok()
             }
             Output::Verify { ticket, job } => {
                 let check = Box::new(move || Event::Verified { ticket, verdict: job.run() });
                 self.checks.send(check).is_ok()
             }
             Output::Checkpoint(checkpoint) => self.checkpoints.send(checkpoint).is_ok(),
+            Output::Clean(clean) => self.cleanings.send(clean).is_ok(),
             Output::Write { .. }
             | Output::Close { .. }
             | Output::Pause { .. }
@@ -144,11 +178,11 @@ impl Work {
     }
 }
 
-impl Work {
-    /// Has the readers let go of the files of segments that are given up, so that their space comes back.
-    fn forget(&self, truncation: &Truncation) {
-        for truncated in &self.truncations {
-            let told = truncated.send(truncation.clone()).is_ok();
+impl Readers {
+    /// Has the readers let go of files that are others now, or none, so that their space comes back.
+    fn tell(&self, changed: &Changed) {
+        for reader in &self.changes {
+            let told = reader.send(changed.clone()).is_ok();
             if !told || self.reads.send(Read::Forget).is_err() {
                 tracing::error!("a reader is gone");
             }
@@ -185,6 +219,7 @@ fn write_all(
             Write::Truncate(truncation) => {
                 driver.turn([Event::Truncated(writer.truncate(&truncation))]);
             }
+            Write::Replenish => driver.turn([Event::Replenished(writer.replenish())]),
         }
     }
 }
@@ -214,15 +249,37 @@ fn checkpoint_all(driver: &Driver, mut checkpointer: Checkpointer, waiting: &Rec
     }
 }
 
+/// Cleans what it is given.
+fn clean_all(
+    driver: &Driver,
+    mut cleaner: Cleaner,
+    rate: u64,
+    readers: &Readers,
+    waiting: &Receiver<Clean>,
+) {
+    set_niceness(CLEANER_NICENESS);
+    let mut pacer = Pacer::new(rate);
+    while let Ok(clean) = waiting.recv() {
+        let result = cleaner.run(clean, &mut |bytes| pacer.pass(bytes, || driver.has_ended()));
+        if let Some(rewritten) = result.as_ref().ok().and_then(CleanDone::rewritten) {
+            readers.tell(&Changed::Cleaned(rewritten.clone()));
+        }
+        driver.turn([Event::Cleaned(result)]);
+    }
+}
+
 fn read_all(
     driver: &Driver,
     mut reader: Reader,
     waiting: &Mutex<Receiver<Read>>,
-    gone: &Receiver<Truncation>,
+    changed: &Receiver<Changed>,
 ) {
     while let Some(read) = next(waiting) {
-        for truncation in gone.try_iter() {
-            reader.forget(&truncation);
+        for changed in changed.try_iter() {
+            match changed {
+                Changed::Truncated(truncation) => reader.forget(&truncation),
+                Changed::Cleaned(rewritten) => reader.forget_cleaned(&rewritten),
+            }
         }
         if let Read::Fetch { ticket, request } = read {
             driver.turn([Event::Fetched { ticket, result: reader.read(&request) }]);

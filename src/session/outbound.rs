@@ -95,6 +95,11 @@ impl Outbound {
         self.base
     }
 
+    /// The number at or above [`Outbound::base`] that a packet id means.
+    pub fn number_of(&self, id: PacketId) -> u64 {
+        self.base + self.distance(id)
+    }
+
     /// The place of the first delivery that is not done; `None` when all are.
     pub fn first_place(&self) -> Option<Offset> {
         self.entries.front().map(|entry| entry.place)
@@ -174,7 +179,7 @@ impl Outbound {
     }
 
     fn advance(&mut self, id: PacketId, from: Step, to: Step) -> Result<Acknowledged, Unexpected> {
-        let distance = (u64::from(id.get()) + IDS - 1 - self.base % IDS) % IDS;
+        let distance = self.distance(id);
         let index = usize::try_from(distance).map_err(|_| Unexpected::Unknown)?;
         let entry = self.entries.get_mut(index).ok_or(Unexpected::Unknown)?;
         if entry.step == Step::Done {
@@ -190,6 +195,10 @@ impl Outbound {
             self.settle();
         }
         Ok(acknowledged)
+    }
+
+    fn distance(&self, id: PacketId) -> u64 {
+        (u64::from(id.get()) + IDS - 1 - self.base % IDS) % IDS
     }
 
     /// Drops what is done from the front.

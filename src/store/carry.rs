@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A client whose oldest row lies in the part that goes is carried with all its rows; a retained message with its
-//! content; shared groups always, and last, because they also change by rows of others.
+//! content; shared groups and the clock always, and last: groups also change by rows of others.
 
 use std::collections::VecDeque;
 
@@ -52,7 +52,10 @@ impl Store {
     /// The start of the log that the retention settings ask for; `None` if nothing is to go yet. Never above what the
     /// checkpoint before the latest covers.
     pub fn retention_due(&self, now: Timestamp) -> Option<Offset> {
-        self.log.retention_candidate(now).filter(|start| *start <= self.checkpoints.previous)
+        // For what is newer than the oldest segment more time may count than this; its turn comes when it is the oldest.
+        let oldest = self.log.oldest_timestamp().unwrap_or(now);
+        let present = self.state.clock().present_for(oldest, now);
+        self.log.retention_candidate(present).filter(|start| *start <= self.checkpoints.previous)
     }
 
     /// Appends again what rests on records below `new_start`, some `budget` rows at a time.
@@ -125,7 +128,8 @@ impl Store {
             else {
                 continue;
             };
-            if place.expires_at.is_some_and(|at| at <= now) {
+            let present = self.state.clock().present_for(place.timestamp, now);
+            if place.expires_at.is_some_and(|at| at <= present) {
                 self.put(now, Row::Retained(topic, None));
             } else {
                 match self.log.record(place.offset) {
@@ -160,7 +164,8 @@ impl Store {
         self.put(now, Row::Retained(topic, row));
     }
 
-    fn carry_groups(&mut self, now: Timestamp) {
+    /// Appends a record of every shared group.
+    pub(super) fn carry_groups(&mut self, now: Timestamp) {
         let groups: Vec<Row> = self
             .state
             .groups()
@@ -169,6 +174,9 @@ impl Store {
             .collect();
         for row in groups {
             self.append_row(now, &row);
+        }
+        if !self.state.clock().is_empty() {
+            self.append_row(now, &Row::Clock(self.state.clock().clone()));
         }
     }
 }

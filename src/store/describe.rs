@@ -18,8 +18,10 @@ use crate::commitlog::Offset;
 use crate::commitlog::StoredRecord;
 use crate::mqtt::PacketId;
 use crate::store::AssignedRow;
+use crate::store::ClockRow;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
+use crate::store::Jump;
 use crate::store::Kind;
 use crate::store::MessageView;
 use crate::store::NumberSet;
@@ -62,7 +64,8 @@ fn content(kind: Kind, record: &StoredRecord) -> Option<Value> {
         | Kind::Assigned
         | Kind::Will
         | Kind::Group
-        | Kind::Retained => {
+        | Kind::Retained
+        | Kind::Clock => {
             let row = Row::decode(kind, record.key(), record.value())?;
             let mut fields = Map::new();
             extend(&mut fields, describe_key(&row.key()));
@@ -108,6 +111,7 @@ fn describe_key(key: &RowKey) -> Value {
         }
         RowKey::Group(group) => describe_group_key(group),
         RowKey::Retained(topic) => json!({ "topic": topic.as_str() }),
+        RowKey::Clock => json!({}),
     }
 }
 
@@ -122,7 +126,13 @@ fn describe_row(row: &Row, record: &StoredRecord) -> Option<Value> {
         Row::Will(_, row) => row.as_ref().map(describe_will),
         Row::Group(_, row) => row.as_ref().map(describe_group),
         Row::Retained(_, row) => row.as_ref().map(|row| describe_retained(row, record)),
+        Row::Clock(row) => Some(describe_clock(row)),
     }
+}
+
+fn describe_clock(row: &ClockRow) -> Value {
+    let jump = |jump: &Jump| json!({ "before": moment(jump.before), "forgiven_seconds": jump.forgiven.as_secs() });
+    json!({ "jumps": row.jumps().iter().map(jump).collect::<Vec<_>>() })
 }
 
 fn describe_session(row: &SessionRow) -> Value {
@@ -143,7 +153,7 @@ fn describe_progress(row: &ProgressRow) -> Value {
         "acked": numbers(&row.acked),
         "received": numbers(&row.received),
         "sent_limit": row.sent_limit,
-        "run": row.run.as_ref().map(|(filter, topic)| json!({ "filter": filter.as_str(), "topic": topic.as_str() })),
+        "run": row.run.as_deref().map(|(filter, topic)| json!({ "filter": filter.as_str(), "topic": topic.as_str() })),
         "runs_done": number(row.runs_done),
     })
 }

@@ -57,6 +57,9 @@ pub enum StateError {
         /// The directory of the state store.
         directory: Box<str>,
     },
+    /// It was damaged while the broker ran. The next start makes it anew from the log.
+    #[error("the checkpoint was damaged; the next start makes it anew from the log")]
+    Lost,
     /// It was used before it was opened.
     #[error("the state store is not open")]
     NotOpen,

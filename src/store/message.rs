@@ -151,7 +151,8 @@ impl<'a> MessageView<'a> {
             | Kind::Assigned
             | Kind::Will
             | Kind::Group
-            | Kind::Origin => None,
+            | Kind::Origin
+            | Kind::Clock => None,
         }
     }
 

@@ -14,14 +14,18 @@
 //! - The log alone is the truth: every row of the state is the latest record of its name, or follows from records by the
 //!   rules of [`State`]. Without the state store the same state is built from the log.
 //! - A checkpoint is atomic, and never says more than what is durable in the log.
+//! - What the cleaner drops changes nothing that is made of the log.
 //! - Segments are given up only below the checkpoint before the latest, and after every row that rests on them has been
 //!   appended again.
 
 mod carry;
 mod checkpoint;
+mod clean;
+mod clock;
 mod codec;
 mod describe;
 mod error;
+mod found;
 mod memory_store;
 mod message;
 mod numbers;
@@ -31,6 +35,7 @@ mod rows;
 mod sled_store;
 mod state;
 mod state_store;
+mod verify;
 
 use std::sync::Arc;
 
@@ -38,6 +43,10 @@ pub use carry::Carry;
 pub use checkpoint::Checkpoint;
 pub use checkpoint::CheckpointDone;
 pub use checkpoint::Checkpointer;
+pub use clean::Clean;
+pub use clean::CleanDone;
+pub use clean::Cleaner;
+pub use clock::ClockFound;
 pub use describe::describe;
 pub use error::StateError;
 pub use error::StoreError;
@@ -55,8 +64,10 @@ pub use recovery::Opened;
 pub use recovery::RebuildReason;
 pub use recovery::RecoverySummary;
 pub use rows::AssignedRow;
+pub use rows::ClockRow;
 pub use rows::GroupKey;
 pub use rows::GroupRow;
+pub use rows::Jump;
 pub use rows::Kind;
 pub use rows::ProgressRow;
 pub use rows::RetainedRow;
@@ -77,6 +88,9 @@ pub use state_store::KEY_BYTES_MAX;
 pub use state_store::StateOpened;
 pub use state_store::StateStore;
 pub use state_store::VALUE_BYTES_MAX;
+pub use verify::StateReport;
+pub use verify::is_readable;
+pub use verify::verify_state;
 
 use crate::commitlog::Committed;
 use crate::commitlog::KeyMatcher;
@@ -92,6 +106,7 @@ use crate::mqtt::PacketId;
 use crate::mqtt::QoS;
 use crate::store::carry::Carrying;
 use crate::store::checkpoint::Checkpoints;
+use crate::store::clean::Cleaning;
 use crate::store::message::Head;
 use crate::store::state::Changes;
 use crate::time::Timestamp;
@@ -105,7 +120,10 @@ pub struct Store {
     changes: Changes,
     checkpoints: Checkpoints,
     carrying: Option<Carrying>,
+    cleaning: Cleaning,
     retained_lost: u64,
+    /// Nothing more goes into the log.
+    frozen: bool,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -229,6 +247,12 @@ impl Store {
         self.log.end_group();
     }
 
+    /// From now on nothing goes into the log: rows are put into the state only, and what is appended gets an offset that will
+    /// never be durable. For a log that takes no more writes; take no checkpoint afterwards.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
     /// Notes what the writer made durable.
     pub fn committed(&mut self, committed: &Committed) {
         self.log.committed(committed);
@@ -279,6 +303,9 @@ impl Store {
         message: &NewMessage<'_>,
         packet_id: Option<PacketId>,
     ) -> Offset {
+        if self.frozen {
+            return self.log.next_offset();
+        }
         let head = Head::of(message, packet_id);
         let record = Record {
             kind: Kind::Message.as_u8(),
@@ -294,7 +321,7 @@ impl Store {
     /// Whether a row goes to the log. A session's tombstone does also when only its will is there.
     fn is_recorded(&self, row: &Row) -> bool {
         match row {
-            Row::Group(..) | Row::Retained(..) | Row::Will(..) => true,
+            Row::Group(..) | Row::Retained(..) | Row::Will(..) | Row::Clock(_) => true,
             Row::Session(client, None) => self
                 .state
                 .session(client)
@@ -310,6 +337,9 @@ impl Store {
     }
 
     fn append_row(&mut self, now: Timestamp, row: &Row) -> Offset {
+        if self.frozen {
+            return self.log.next_offset();
+        }
         self.key.clear();
         self.value.clear();
         row.key().encode(&mut self.key);

@@ -14,6 +14,9 @@ use crate::commitlog::StoredRecord;
 use crate::commitlog::Writer;
 use crate::commitlog::disk::Disk;
 use crate::store::Checkpointer;
+use crate::store::Cleaner;
+use crate::store::ClockFound;
+use crate::store::Durability;
 use crate::store::Kind;
 use crate::store::MessageView;
 use crate::store::Options;
@@ -27,6 +30,8 @@ use crate::store::checkpoint::Checkpoints;
 use crate::store::checkpoint::Meta;
 use crate::store::checkpoint::SCHEMA;
 use crate::store::checkpoint::mark;
+use crate::store::clean::Cleaning;
+use crate::store::found;
 use crate::store::message;
 use crate::store::state::Changes;
 use crate::store::state::State;
@@ -48,8 +53,12 @@ pub struct Opened {
     pub reader: Reader,
     /// Writes checkpoints.
     pub checkpointer: Checkpointer,
+    /// Takes dead records out of the log.
+    pub cleaner: Cleaner,
     /// What was found.
     pub recovery: RecoverySummary,
+    /// What time it is from here on: never before anything in the log.
+    pub now: Timestamp,
 }
 
 /// How far opening has come.
@@ -59,10 +68,16 @@ pub enum OpenProgress {
     Log(RecoveryProgress),
     /// The state is being made from the log.
     Replay {
+        /// The first offset that is read.
+        from: Offset,
         /// Everything below was read.
         offset: Offset,
         /// The end of the log.
         next_offset: Offset,
+        /// How many records were read.
+        records: u64,
+        /// The bytes of their keys and values.
+        bytes: u64,
     },
 }
 
@@ -107,6 +122,13 @@ pub enum RebuildReason {
         /// The start of the log.
         start_offset: Offset,
     },
+    /// The cleaner has taken out records that it would have to be brought up to date with.
+    BehindCleaner {
+        /// The checkpoint's offset.
+        checkpoint: Offset,
+        /// Below this offset records were taken out.
+        cleaned_to: Offset,
+    },
     /// It belongs to another log.
     OtherLog,
     /// Some of its rows could not be read.
@@ -138,6 +160,8 @@ pub struct RecoverySummary {
     pub records_replayed: u64,
     /// How many of them this version can't read; they are left out of the state.
     pub records_unreadable: u64,
+    /// How the wall clock and the log agree.
+    pub clock: ClockFound,
     /// Sessions there are.
     pub sessions: usize,
     /// Subscriptions there are.
@@ -149,7 +173,7 @@ pub struct RecoverySummary {
 }
 
 impl Store {
-    /// Opens the store, or makes a new one.
+    /// Opens the store, or makes a new one. `now` is the wall's time.
     ///
     /// A checkpoint that is missing, damaged, of another log or ahead of the log costs a read of the whole log, and the
     /// summary says so. So does damage in the log: the state is made of what is there.
@@ -171,11 +195,16 @@ impl Store {
         let mut fold = Fold::default();
         let checkpoint = fold.start(&mut checkpointer, &log, &mut reader, &report)?;
         fold.replay(&mut reader, &report, &checkpoint, progress)?;
+        // Without a sync nothing says that the end of the log was on the disk before the checkpoint was.
+        let synced = options.durability == Durability::Fsync;
+        fold.damage.extend(found::lost_end(&checkpoint).filter(|_| synced));
+        fold.damage.extend(found::lost_front(&fold.state, report.start_offset));
         let mut store = Self::recovered(log, options, &checkpoint, fold.state, fold.changes);
         let mut recovery = RecoverySummary {
             damage: fold.damage,
             moved_aside: fold.moved_aside,
             checkpoint_error: None,
+            clock: ClockFound::Agrees,
             records_replayed: fold.replayed,
             records_unreadable: fold.unreadable,
             sessions: store.state.sessions().filter(|(_, state)| state.session.is_some()).count(),
@@ -186,8 +215,11 @@ impl Store {
             checkpoint,
         };
         store.save_recovered(&mut checkpointer, &mut recovery);
+        let (now, clock) = store.take_clock(now);
+        recovery.clock = clock;
         store.begin(now);
-        Ok(Opened { store, writer, reader, checkpointer, recovery })
+        let cleaner = Cleaner::new(writer.cleaner());
+        Ok(Opened { store, writer, reader, checkpointer, cleaner, recovery, now })
     }
 
     fn recovered(
@@ -208,7 +240,9 @@ impl Store {
             changes,
             checkpoints,
             carrying: None,
+            cleaning: Cleaning::default(),
             retained_lost: 0,
+            frozen: false,
             key: Vec::new(),
             value: Vec::new(),
         }
@@ -253,8 +287,8 @@ fn with_room(mut options: Options) -> Options {
 
 /// The state while it is being made.
 #[derive(Default)]
-struct Fold {
-    state: State,
+pub(super) struct Fold {
+    pub(super) state: State,
     changes: Changes,
     replayed: u64,
     unreadable: u64,
@@ -297,7 +331,7 @@ impl Fold {
         }
     }
 
-    fn load(&mut self, checkpointer: &mut Checkpointer) -> Result<(), RebuildReason> {
+    pub(super) fn load(&mut self, checkpointer: &mut Checkpointer) -> Result<(), RebuildReason> {
         let mut unreadable = 0;
         let outcome = checkpointer.load(&mut |row| {
             let put = row.and_then(|(key, value)| self.state.load(&key, value));
@@ -319,14 +353,17 @@ impl Fold {
             CheckpointUse::Used { offset } => *offset,
             CheckpointUse::Rebuilt(_) => report.start_offset,
         };
+        let mut bytes = 0;
         if from < next_offset {
             self.damage = reader.replay_to(from, next_offset, &mut |record| {
                 if record.offset < from {
                     return;
                 }
                 self.replayed += 1;
+                bytes += record.size_bytes() as u64;
                 if self.replayed.is_multiple_of(REPLAY_STEP) {
-                    progress(&OpenProgress::Replay { offset: record.offset, next_offset });
+                    let (offset, records) = (record.offset, self.replayed);
+                    progress(&OpenProgress::Replay { from, offset, next_offset, records, bytes });
                 }
                 if self.put(&record).is_none() {
                     self.unreadable += 1;
@@ -338,7 +375,7 @@ impl Fold {
     }
 
     /// Puts a record; `None` if this version can't read it.
-    fn put(&mut self, record: &StoredRecord) -> Option<()> {
+    pub(super) fn put(&mut self, record: &StoredRecord) -> Option<()> {
         match Kind::from_u8(record.kind)? {
             Kind::Origin => {}
             Kind::Message => {
@@ -353,7 +390,8 @@ impl Fold {
             | Kind::Assigned
             | Kind::Will
             | Kind::Group
-            | Kind::Retained) => {
+            | Kind::Retained
+            | Kind::Clock) => {
                 let row = Row::decode(kind, record.key(), record.value())?;
                 self.state.put(row, record.offset, true, &mut self.changes);
             }
@@ -381,6 +419,10 @@ fn distrust(
             checkpoint,
             start_offset: report.start_offset,
         }));
+    }
+    let cleaned_to = report.cleaned_to;
+    if checkpoint < cleaned_to {
+        return Ok(Some(RebuildReason::BehindCleaner { checkpoint, cleaned_to }));
     }
     Ok(differs(meta, log, reader)?.then_some(RebuildReason::OtherLog))
 }

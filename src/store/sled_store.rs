@@ -2,7 +2,7 @@
 //!
 //! - `flush()` there is no sync for a power cut, so each is followed by an `fdatasync` of its file `db`.
 //! - Large batches leak memory and large values go to files that are never synced: both are refused.
-//! - It may panic on damaged files: every call is caught. A directory that does not open is renamed, so that nothing
+//! - It may panic on damaged files: every call is caught, and its end. A directory that does not open is renamed, so that nothing
 //!   is lost for whoever wants to look, and a new one takes its place.
 //! - Its own background flusher is off: nothing is written but by a checkpoint.
 
@@ -32,7 +32,7 @@ use crate::store::StateStore;
 use crate::store::state_store::check;
 
 /// sled's cache: more would not be used, since it is read only at start.
-const CACHE_BYTES: u64 = 32 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 
 /// A database that was just dropped holds its lock a little longer: how often to try, and the time between.
 const LOCK_TRIES: usize = 100;
@@ -50,8 +50,22 @@ pub struct SledStateStore {
 }
 
 struct OpenSled {
-    database: sled::Db,
+    database: Database,
     data: Arc<dyn DiskFile>,
+}
+
+/// A database that may be let go: sled writes once more then, and panics if its file fails.
+struct Database(Option<sled::Db>);
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        // Nothing is lost: a checkpoint that was promised is synced, and the log has the rest.
+        let _ = caught(|| {
+            drop(database);
+            Ok(())
+        });
+    }
 }
 
 /// Why sled did not do what it was asked.
@@ -90,7 +104,8 @@ impl SledStateStore {
         what: &'static str,
         call: impl FnOnce(&sled::Db) -> sled::Result<T>,
     ) -> Result<T, StateError> {
-        let database = &self.open.as_ref().ok_or(StateError::NotOpen)?.database;
+        let open = self.open.as_ref().and_then(|open| open.database.0.as_ref());
+        let database = open.ok_or(StateError::NotOpen)?;
         let outcome = caught(|| call(database));
         outcome.map_err(|failure| {
             self.damaged |= is_damage(&failure);
@@ -98,7 +113,7 @@ impl SledStateStore {
         })
     }
 
-    fn try_open(&self) -> Result<sled::Db, Failure> {
+    fn try_open(&self) -> Result<Database, Failure> {
         let config =
             sled::Config::new().path(&self.path).flush_every_ms(None).cache_capacity(CACHE_BYTES);
         let mut tries = 1;
@@ -108,13 +123,13 @@ impl SledStateStore {
                     tries += 1;
                     thread::sleep(LOCK_PAUSE);
                 }
-                outcome => return outcome,
+                outcome => return outcome.map(|database| Database(Some(database))),
             }
         }
     }
 
     /// Takes an opened database into use, with everything that names its files durable.
-    fn take(&mut self, database: sled::Db) -> Result<(), StateError> {
+    fn take(&mut self, database: Database) -> Result<(), StateError> {
         let data = OsDisk::open(&self.path).and_then(|disk| {
             disk.sync_dir()?;
             disk.open(DATA_FILE, Access::Write)
@@ -151,6 +166,13 @@ impl SledStateStore {
             .map_err(|error| self.io("syncing the directory above", error))
     }
 
+    /// Keeps what is there under another name, and makes a new one.
+    fn open_aside(&mut self) -> Result<StateOpened, StateError> {
+        let moved_aside = Some(self.move_aside()?);
+        self.open_new()?;
+        Ok(StateOpened { moved_aside })
+    }
+
     fn open_new(&mut self) -> Result<(), StateError> {
         let database =
             self.try_open().map_err(|failure| self.error("making a new one", failure))?;
@@ -162,16 +184,15 @@ impl SledStateStore {
 impl StateStore for SledStateStore {
     fn open(&mut self) -> Result<StateOpened, StateError> {
         self.open = None;
+        if self.path.is_file() {
+            return self.open_aside();
+        }
         match self.try_open() {
             Ok(database) => {
                 self.take(database)?;
                 Ok(StateOpened::default())
             }
-            Err(failure) if is_damage(&failure) => {
-                let moved_aside = Some(self.move_aside()?);
-                self.open_new()?;
-                Ok(StateOpened { moved_aside })
-            }
+            Err(failure) if is_damage(&failure) => self.open_aside(),
             Err(failure) => Err(self.error("opening", failure)),
         }
     }

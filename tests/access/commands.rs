@@ -254,11 +254,16 @@ fn check_config_exits_with_2_and_says_why() {
         &["check-config", "--set", "access.acl=/nonexistent/acl"],
         "",
         2,
-        "`access.acl` is /nonexistent/acl",
+        "access.acl: /nonexistent/acl: No such file",
     );
     let dir = tempfile::tempdir().unwrap();
     let acl = dir.path().join("acl");
     std::fs::write(&acl, "permit all\n").unwrap();
     let set = format!("access.acl={}", acl.display());
-    fails(&["check-config", "--set", &set], "", 2, "ACL file: line 1: a line begins with");
+    fails(
+        &["check-config", "--set", &set],
+        "",
+        2,
+        &format!("access.acl: {}: line 1: a line begins with", acl.display()),
+    );
 }

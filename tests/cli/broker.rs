@@ -5,11 +5,13 @@ use std::io::BufReader;
 use std::path::Path;
 use std::path::PathBuf;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::program::Ended;
 use crate::program::Program;
 use crate::program::run;
+use crate::program::signal;
 use crate::program::terminate;
 
 /// A `sub` that waits for more than comes ends after so many seconds, and fails its test.
@@ -19,25 +21,25 @@ const PATIENCE: &str = "20";
 const SMALL_SEGMENTS: &str = "data.segment_size=1 MiB";
 
 /// A broker with a data directory of its own.
-struct Broker {
-    program: Program,
-    directory: TempDir,
+pub(crate) struct Broker {
+    pub(crate) program: Program,
+    pub(crate) directory: TempDir,
     /// What it said when it was up.
-    startup: String,
+    pub(crate) startup: String,
 }
 
 impl Broker {
     /// Starts one on a free port, with these words beside.
-    fn start(words: &[&str]) -> Self {
+    pub(crate) fn start(words: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), words)
     }
 
-    fn start_in(directory: TempDir, words: &[&str]) -> Self {
+    pub(crate) fn start_in(directory: TempDir, words: &[&str]) -> Self {
         Self::start_configured(directory, &[&["--listen", "127.0.0.1:0"], words].concat())
     }
 
     /// The same, listening where the words say.
-    fn start_configured(directory: TempDir, words: &[&str]) -> Self {
+    pub(crate) fn start_configured(directory: TempDir, words: &[&str]) -> Self {
         let data = data(&directory);
         let always = ["serve", "--data", data.to_str().unwrap(), "--set", SMALL_SEGMENTS];
         let mut program = Program::start(&[&always, words].concat());
@@ -55,34 +57,35 @@ impl Broker {
     }
 
     /// The port of the first listener of this kind.
-    fn port_of(&self, kind: &str) -> String {
+    pub(crate) fn port_of(&self, kind: &str) -> String {
         let (_, address) = self.startup.split_once(&format!(" {kind} on 127.0.0.1:")).unwrap();
         address.chars().take_while(char::is_ascii_digit).collect()
     }
 
     /// Runs `command` with this broker's address.
     #[track_caller]
-    fn run(&self, command: &str, words: &[&str]) -> Ended {
+    pub(crate) fn run(&self, command: &str, words: &[&str]) -> Ended {
         let patience: &[&str] = if command == "sub" { &["-W", PATIENCE] } else { &[] };
         let port = self.port_of("tcp");
         run(&[&[command, "-h", "127.0.0.1", "-p", &port], patience, words].concat())
     }
 
     /// A session that is subscribed to `filter` at `QoS` 2.
-    fn session(&self, id: &str, filter: &str) {
+    pub(crate) fn session(&self, id: &str, filter: &str) {
         let words = ["-i", id, "-c", "-q", "2", "-t", filter, "-E"];
         self.run("sub", &words).expect_success("");
     }
 
     /// Ends it at once, and starts it again on the same data.
-    fn crash(mut self) -> Self {
+    pub(crate) fn crash(mut self) -> Self {
         self.program.child().kill().unwrap();
         self.program.end();
         Self::start_in(self.directory, &[])
     }
 }
 
-fn data(directory: &TempDir) -> PathBuf {
+/// Its data directory.
+pub(crate) fn data(directory: &TempDir) -> PathBuf {
     directory.path().join("data")
 }
 
@@ -289,6 +292,12 @@ fn a_broker_that_can_not_start_says_why() {
     let taken = format!("127.0.0.1:{}", broker.port_of("tcp"));
     let used = data(&broker.directory);
     let used = used.to_str().unwrap();
+    let file = format!("{other}/acl");
+    std::fs::write(&file, "allow all readwrite #\nallow nobody\n").unwrap();
+    let file_is_no_directory = &format!("data directory {file} (--data, data.dir): ");
+    let (acl, wrong_line) =
+        (&format!("access.acl={file}"), &format!("access.acl: {file}: line 2: "));
+    let file = &file;
     for (words, code, message) in [
         (&["--set", "limits.conections=5"][..], 2, "limits.connections"),
         (&["--config", "no/such/file"], 2, "no/such/file"),
@@ -296,8 +305,10 @@ fn a_broker_that_can_not_start_says_why() {
         (
             &["--data", other, "--listen", "0", "--set", "access.passwords=no/such/file"],
             2,
-            "no/such/file",
+            "access.passwords: no/such/file: ",
         ),
+        (&["--data", file, "--listen", "0"], 2, file_is_no_directory),
+        (&["--data", other, "--listen", "0", "--set", acl], 2, wrong_line),
         (&["serve", "--data", other, "--listen", &taken], 1, "in use"),
         (&["serve", "--data", used, "--listen", "127.0.0.1:0"], 1, used),
     ] {
@@ -319,4 +330,85 @@ fn a_signal_ends_it_in_good_order() {
 fn the_containers_health_check_holds() {
     let broker = Broker::start(&[]);
     broker.run("sub", &["-t", "$SYS/broker/uptime", "-E"]).expect_success("");
+}
+
+/// Who came, and why they went; nothing secret, and nobody can forge a line.
+#[test]
+fn clients_that_come_and_go_leave_a_line_each() {
+    let directory = tempfile::tempdir().unwrap();
+    let passwords = directory.path().join("passwords");
+    std::fs::write(&passwords, "").unwrap();
+    let file = format!("access.passwords={}", passwords.display());
+    let level = "trace.level=info,tidelog::clients=debug";
+    let mut broker = Broker::start(&["--set", level, "--set", &file]);
+    let words = ["-i", "pump\nforged", "-u", "me", "-P", "secret", "-V", "5", "-k", "30"];
+    let ended = broker.run("pub", &[&words[..], &["-q", "1", "-t", "a", "-m", "payload"]].concat());
+    assert_ne!(ended.code, Some(0), "there is no such user");
+    broker.run("pub", &["-i", "pump\nforged", "-V", "311", "-k", "30", "-q", "1", "-t", "a", "-n"]);
+    terminate(&mut broker.program);
+    let traces = broker.program.end().stderr;
+    let line = |what: &str| {
+        let mut lines = traces.lines().filter(|line| line.contains(what));
+        let line = lines.next().unwrap_or_else(|| panic!("no '{what}' in: {traces}"));
+        assert_eq!(lines.next(), None, "{traces}");
+        line
+    };
+    let refused = line("connect refused");
+    for part in
+        [r#"client="pump\nforged""#, r#"user="me""#, "listener=127.0.0.1:0", "peer=127.0.0.1:"]
+    {
+        assert!(refused.contains(part), "no {part} in: {refused}");
+    }
+    let connected = line(" connected ");
+    for part in [
+        r#"client="pump\nforged""#,
+        "version=3.1.1",
+        "keep_alive=30",
+        "clean_start=true",
+        "session_present=false",
+    ] {
+        assert!(connected.contains(part), "no {part} in: {connected}");
+    }
+    assert!(line(" disconnected ").contains("why=it disconnected"), "{traces}");
+    assert!(!traces.contains("secret") && !traces.contains("payload"), "{traces}");
+}
+
+/// One that came before it listened used to end it at once, or to be lost.
+#[test]
+fn signals_count_from_the_start_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = data(&directory);
+    let words = ["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let mut program = Program::start(&[&words[..], &["--set", SMALL_SEGMENTS]].concat());
+    while !data.exists() {
+        assert_eq!(program.child().try_wait().unwrap(), None);
+        std::thread::yield_now();
+    }
+    signal(&mut program, Signal::HUP);
+    signal(&mut program, Signal::TERM);
+    let ended = program.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("listening:") && ended.stderr.contains("ending"), "{ended:?}");
+}
+
+#[test]
+fn too_few_open_files_are_said_once_and_only_if_they_are_too_few() {
+    for (connections, warnings) in [("272", 0), ("273", 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let data = data(&directory);
+        let connections = format!("limits.connections={connections}");
+        let words = ["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+        let words = [&words[..], &["--set", SMALL_SEGMENTS, "--set", &connections]].concat();
+        let mut program = Program::start_with_files(400, &words);
+        while !data.join("secret").exists() {
+            assert_eq!(program.child().try_wait().unwrap(), None);
+            std::thread::yield_now();
+        }
+        terminate(&mut program);
+        let ended = program.end();
+        let said = "WARNING: the system allows 400 open files (ulimit -n): 272 connections fit";
+        assert_eq!(ended.stdout.matches(said).count(), warnings, "{ended:?}");
+        assert!(!ended.stderr.contains("open files"), "{ended:?}");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
 }

@@ -12,8 +12,10 @@
 )]
 
 mod broker;
+mod log;
 mod peer;
 mod program;
 mod publish;
+mod refusals;
 mod subscribe;
 mod usage;

@@ -25,6 +25,20 @@ impl Program {
         Self { child: Some(command(words).spawn().unwrap()) }
     }
 
+    /// One that was started otherwise.
+    pub(crate) fn of(child: Child) -> Self {
+        Self { child: Some(child) }
+    }
+
+    /// Starts it where so many files may be open.
+    pub(crate) fn start_with_files(files: u32, words: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_tidelog")).args(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { child: Some(command.spawn().unwrap()) }
+    }
+
     /// The process.
     pub(crate) fn child(&mut self) -> &mut Child {
         self.child.as_mut().unwrap()
@@ -60,7 +74,8 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn new(output: &Output) -> Self {
+    /// Of a program that ran to its end.
+    pub(crate) fn new(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -89,6 +104,11 @@ pub(crate) fn run(words: &[&str]) -> Ended {
 
 /// Tells it to end.
 pub(crate) fn terminate(program: &mut Program) {
+    signal(program, rustix::process::Signal::TERM);
+}
+
+/// Sends it a signal.
+pub(crate) fn signal(program: &mut Program, signal: rustix::process::Signal) {
     let process = i32::try_from(program.child().id()).ok().and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(process.unwrap(), rustix::process::Signal::TERM).unwrap();
+    rustix::process::kill_process(process.unwrap(), signal).unwrap();
 }

@@ -134,6 +134,29 @@ fn it_gives_up_when_the_broker_stays_away() {
     program.end().expect_failure(1, "gave up: nothing was acknowledged for 50ms");
 }
 
+/// A broker of version 3.1.1 has no other word for a message that is too large.
+#[test]
+fn a_message_that_ends_every_connection_ends_the_program() {
+    let peer = Peer::new();
+    let mut program = publisher(&peer, &["-V", "311", "-q", "1", "-t", "a", "-l"]);
+    program.feed("small\nlarge\n");
+    let (mut connection, _) = peer.welcome(&Connack::default());
+    connection.expect_publish();
+    connection.send(&Packet::Puback(ack(1)));
+    connection.expect_publish();
+    drop(connection);
+    for _ in 0..4 {
+        let (mut connection, _) = peer.welcome(&Connack::default());
+        assert_eq!(&connection.expect_publish().payload[..], b"large");
+    }
+    let ended = program.end();
+    ended.expect_failure(
+        1,
+        "ended 5 times after message 2: it may be too large for the broker, or not allowed",
+    );
+    assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.stderr);
+}
+
 #[test]
 fn a_broker_that_is_not_there_is_a_failure_at_once() {
     let peer = Peer::new();

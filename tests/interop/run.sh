@@ -85,7 +85,10 @@ CONF
 
 # Waits until a file has a line like this: wait_for FILE PATTERN [COUNT].
 wait_for() {
-  timeout 20 grep -q -m "${3:-1}" -e "$2" < <(exec tail --pid=$$ -n +1 -f "$1" 2>/dev/null)
+  # Whoever writes to it may not have come so far as to make it, and what is not there is not waited for.
+  : >>"$1"
+  timeout 20 grep -q -m "${3:-1}" -e "$2" < <(exec tail --pid=$$ -n +1 -f "$1" 2>/dev/null) ||
+    { echo "nothing like '$2' came in $1" >&2; return 1; }
 }
 
 start_broker() {

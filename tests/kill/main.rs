@@ -1,64 +1,58 @@
-//! The broker is killed with -9 under load, again and again, and everything it acknowledged is there.
+//! The broker is killed with -9 under a mixed load, again and again, and keeps every promise.
 //!
-//! Publishers send numbered messages at QoS 1 and 2 and retained ones, several in flight; subscribers with persistent
-//! sessions write down what arrives. Whenever a number of messages that chance has chosen is acknowledged, the process is killed and
-//! started again over the same directory. What is checked:
+//! A world is a data directory, a load and a few lives of the broker: whenever a number of messages that chance has chosen is
+//! acknowledged, the process is killed and started again over the same directory. In the end everybody comes back and the checker
+//! says what is missing, what came twice, and what should not have come.
 //!
-//! - nothing acknowledged is lost: in the end every subscriber has every number;
-//! - nothing arrives twice at QoS 2;
-//! - messages of one publisher and topic arrive in order, repetitions aside;
-//! - a session that existed is present after the crash;
-//! - a retained message is the last one acknowledged, or one sent after it.
-//!
-//! `KILL_ROUNDS=500 cargo test --test kill` kills more often; `KILL_SEED=...` chooses the same moments again.
+//! `KILL_ROUNDS=500 cargo test --test kill` kills more often; `KILL_SEED=...` makes the same clients and the same choices again, on
+//! the machine's own timing.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
+    clippy::struct_excessive_bools,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
+    clippy::print_stdout,
     clippy::print_stderr,
     reason = "tests run a real process in real time, and a panic is how they fail"
 )]
 
+#[path = "../checker/mod.rs"]
+#[expect(dead_code, reason = "the simulation uses more of it")]
+mod checker;
+#[path = "../load/mod.rs"]
+#[expect(dead_code, reason = "the tests of faults use more of it")]
+mod load;
+#[path = "../model/mod.rs"]
+#[expect(dead_code, reason = "the simulation uses more of it")]
+mod model;
 #[path = "../wire/mod.rs"]
 #[expect(dead_code, reason = "the conformance tests use more of it")]
 mod wire;
 
-mod publisher;
-mod subscriber;
-
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::mpsc;
-use std::sync::mpsc::Receiver;
-use std::thread;
 use std::time::Duration;
 
-use publisher::Publisher;
-use subscriber::Subscriber;
-use wire::Version;
-use wire::client::Client;
+use chance::Chance;
+use load::Load;
+use load::Mix;
+use model::chance;
+use model::client;
+use model::persona;
 use wire::process::Broker;
 use wire::process::Settings;
-use wire::request::Connect;
 
-const ROUNDS: u32 = 20;
+/// How often a plain run kills.
+const ROUNDS: u64 = 20;
+
+/// How often the broker of one world is killed.
+const LIVES: u64 = 5;
+
+/// Worlds in which a broker that does not do what it says has to be found out.
+const CONTROLS_MAX: u64 = 6;
 
 /// A loaded broker that acknowledges nothing for so long is stuck.
 const STALL: Duration = Duration::from_mins(1);
-
-/// Numbers from a seed (xorshift64*).
-struct Dice(u64);
-
-impl Dice {
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        low + (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) % (high - low)
-    }
-}
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name)
@@ -66,104 +60,69 @@ fn from_environment(name: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-fn seed() -> u64 {
-    from_environment("KILL_SEED").unwrap_or_else(|| {
-        let mut bytes = [0; 4];
-        getrandom::fill(&mut bytes).unwrap();
-        u64::from(u32::from_le_bytes(bytes)) + 1
-    })
+fn fresh_seed() -> u64 {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).unwrap();
+    u64::from(u32::from_le_bytes(bytes)) << 16
 }
 
 #[test]
 fn everything_acknowledged_survives_kill_9() {
-    let seed = seed();
-    let rounds = from_environment("KILL_ROUNDS").unwrap_or(u64::from(ROUNDS));
-    println!("KILL_SEED={seed} KILL_ROUNDS={rounds}");
-    let mut dice = Dice(seed);
-    let mut broker = Broker::start_with(Settings::default());
-    let mut publishers = publishers();
-    let mut subscribers = subscribers();
-    for subscriber in &mut subscribers {
-        subscriber.subscribe(broker.address());
+    let seed = from_environment("KILL_SEED").unwrap_or_else(fresh_seed);
+    let rounds = from_environment("KILL_ROUNDS").unwrap_or(ROUNDS);
+    let mut acknowledged = 0;
+    for (world, first) in (0..rounds).step_by(usize::try_from(LIVES).unwrap()).enumerate() {
+        let kills = LIVES.min(rounds - first);
+        let seed = seed + world as u64;
+        println!(
+            "{kills} kills; replay: KILL_SEED={seed} KILL_ROUNDS={kills} cargo test --test kill"
+        );
+        let verdict = run(seed, kills, "fsync");
+        assert!(verdict.violations.is_empty(), "seed {seed}:\n{}", verdict.violations.join("\n"));
+        acknowledged += verdict.acknowledged;
     }
-    for round in 0..rounds {
-        println!("round {round}");
-        let target = dice.between(1, 600);
-        load_and_kill(&mut broker, &mut publishers, &mut subscribers, target);
+    println!("{rounds} kills, {acknowledged} messages acknowledged, none lost");
+    assert!(acknowledged > 10 * rounds, "there was no load");
+}
+
+#[test]
+fn a_broker_that_does_not_write_is_found_out() {
+    let seed = fresh_seed();
+    let found = (0..CONTROLS_MAX)
+        .find_map(|world| run(seed + world, 2, "none").violations.into_iter().next());
+    println!("KILL_SEED={seed}: found: {}", found.as_deref().unwrap_or("nothing"));
+    assert!(found.is_some(), "kills that take acknowledged messages away are not seen");
+}
+
+/// How many messages a world acknowledged, and what was wrong in it.
+struct Verdict {
+    acknowledged: u64,
+    violations: Vec<String>,
+}
+
+fn run(seed: u64, kills: u64, durability: &str) -> Verdict {
+    let mut chance = Chance::new(seed);
+    let mut load = Load::new(chance.bits(), Mix::draw(&mut chance));
+    let mut broker = Broker::start_with(settings(&mut chance, durability));
+    for _ in 0..kills {
+        let target = chance.delay(1, 800);
+        load.storm(broker.address(), |history| {
+            assert!(history.await_acknowledged(target, STALL), "the broker is stuck");
+            broker.kill();
+        });
         broker.start_again();
-        check_retained(broker.address(), &publishers);
+        load.recovered();
     }
-    for publisher in &mut publishers {
-        publisher.finish(broker.address());
-    }
-    let totals: BTreeMap<String, u32> = publishers.iter().flat_map(Publisher::totals).collect();
-    assert!(totals.values().sum::<u32>() > 100, "there was no load: {totals:?}");
-    for subscriber in &mut subscribers {
-        subscriber.finish(broker.address(), &totals);
-    }
-    check_retained(broker.address(), &publishers);
-    println!("{totals:?}");
+    let acknowledged = load.acknowledged();
+    let violations = load.settle(broker.address());
+    Verdict { acknowledged, violations }
 }
 
-fn publishers() -> Vec<Publisher> {
-    [Version::V4, Version::V5, Version::V4, Version::V5]
-        .into_iter()
-        .enumerate()
-        .map(|(number, version)| Publisher::new(&format!("p{number}"), version))
-        .collect()
-}
-
-fn subscribers() -> Vec<Subscriber> {
-    vec![
-        Subscriber::new("all4", Version::V4, &[("load/#", 2)]),
-        Subscriber::new("all5", Version::V5, &[("load/#", 2)]),
-        Subscriber::new("once", Version::V4, &[("load/+/q2", 2)]),
-        Subscriber::new("least", Version::V5, &[("load/+/q1", 1), ("load/p1/#", 1)]),
-    ]
-}
-
-/// Lets everybody run until `target` messages are acknowledged, then kills the broker in the middle of it.
-fn load_and_kill(
-    broker: &mut Broker,
-    publishers: &mut [Publisher],
-    subscribers: &mut [Subscriber],
-    target: u64,
-) {
-    let address = broker.address();
-    let (progress, acknowledged) = mpsc::channel();
-    thread::scope(|scope| {
-        for publisher in publishers {
-            let progress = progress.clone();
-            scope.spawn(move || publisher.run(address, &progress));
-        }
-        for subscriber in subscribers {
-            scope.spawn(move || subscriber.run(address));
-        }
-        drop(progress);
-        wait_for(&acknowledged, target);
-        broker.kill();
-    });
-}
-
-fn wait_for(acknowledged: &Receiver<()>, target: u64) {
-    for count in 0..target {
-        assert!(acknowledged.recv_timeout(STALL).is_ok(), "stuck after {count} acknowledgements");
-    }
-}
-
-/// What a stranger is told about the retained messages.
-fn check_retained(address: SocketAddr, publishers: &[Publisher]) {
-    let mut stranger = Client::connect(address, &Connect::new(Version::V5, "stranger")).0;
-    for publisher in publishers {
-        let (topic, allowed) = publisher.retained();
-        stranger.subscribe(&[(&topic, 1)]);
-        let values: Vec<u32> = stranger.settle().iter().map(subscriber::number).collect();
-        let right = match values.as_slice() {
-            [] => *allowed.start() == 0,
-            [value] => allowed.contains(&(value + 1)),
-            _ => false,
-        };
-        assert!(right, "{topic} is {values:?}; {allowed:?} would be right, counted from 1");
-        stranger.unsubscribe(&[&topic]);
-    }
+/// Small segments and frequent checkpoints, so that a kill meets them too.
+fn settings(chance: &mut Chance, durability: &str) -> Settings {
+    let checkpoint = *chance.pick(&["1s", "30s"]);
+    let data = format!(
+        "segment_size = \"1 MiB\"\ncheckpoint_interval = \"{checkpoint}\"\ndurability = \"{durability}\"\n"
+    );
+    Settings { data, ..Settings::default() }
 }

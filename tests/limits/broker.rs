@@ -35,13 +35,17 @@ pub(crate) struct Memory {
 pub(crate) struct Broker {
     child: Child,
     address: SocketAddr,
-    _directory: TempDir,
+    directory: Option<TempDir>,
 }
 
 impl Broker {
     /// Starts `program` with these `key=value` settings, listening on a port of its choice.
     pub(crate) fn start(program: &Path, settings: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(program, tempfile::tempdir().unwrap(), settings)
+    }
+
+    /// The same over what is in the folder `data` of a directory.
+    pub(crate) fn start_in(program: &Path, directory: TempDir, settings: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.arg("serve").current_dir(directory.path());
         command.args(["--data", "data", "--listen", "127.0.0.1:0", "--set", "sys.interval=0s"]);
@@ -53,7 +57,14 @@ impl Broker {
         let child = command.spawn().unwrap();
         drop(command);
         let address = listening_address(reader);
-        Self { child, address, _directory: directory }
+        Self { child, address, directory: Some(directory) }
+    }
+
+    /// Ends it at once and keeps its directory.
+    pub(crate) fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.directory.take().unwrap()
     }
 
     /// Where it listens.

@@ -28,6 +28,7 @@ mod flood;
 mod floods;
 mod retained;
 mod slow_subscriber;
+mod start;
 
 use std::path::Path;
 

@@ -283,6 +283,8 @@ fn verify_and_dump_read_beside_a_broker_that_appends() {
     let filter = DumpFilter {
         from: Some(Offset::new(10)),
         to: Some(Offset::new(50)),
+        since: None,
+        until: None,
         kind: Some(1),
         matcher: Some(&matcher),
     };

@@ -140,7 +140,7 @@ fn work(world: &mut World) -> Offset {
 /// The n-th write or sync fails, for every n, in every way; then the power fails.
 #[test]
 fn any_one_failing_call_loses_nothing_that_was_durable() {
-    let options = || Options { preallocate: true, ..small() };
+    let options = || Options { preallocate: true, reserve_bytes: 2_000, ..small() };
     for operation in [Operation::Write, Operation::Sync] {
         for (failure, sticky) in [
             (Failure::Io, false),

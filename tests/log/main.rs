@@ -5,8 +5,10 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod basics;
+mod clean;
 mod cold;
 mod damage;
 mod faults;
 mod model;
+mod reserve;
 mod world;

@@ -9,6 +9,7 @@ use std::panic::catch_unwind;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use tidelog::commitlog::CleanOutcome;
 use tidelog::commitlog::DumpFilter;
 use tidelog::commitlog::Durability;
 use tidelog::commitlog::KeyMatcher;
@@ -111,7 +112,7 @@ impl Model {
     }
 
     fn step(&mut self) {
-        match self.chance.below(20) {
+        match self.chance.below(22) {
             0..=5 => self.append(),
             6..=8 => self.commit(Durability::Fsync, usize::MAX),
             9 => self.commit(Durability::Os, usize::MAX),
@@ -128,7 +129,8 @@ impl Model {
                 1 => self.crash(),
                 _ => self.fail(),
             },
-            18 => self.replay(),
+            18 | 19 => self.clean(),
+            20 => self.replay(),
             _ => self.look_from_outside(),
         }
     }
@@ -286,8 +288,11 @@ impl Model {
         let timestamp = Timestamp::from_micros(self.chance.below(self.clock + 100));
         let expected =
             self.records.iter().find(|kept| kept.timestamp >= timestamp).map(|kept| kept.offset);
+        let expected = expected.unwrap_or(self.next);
         let found = self.world().offset_at(timestamp).as_u64();
-        assert_eq!(found, expected.unwrap_or(self.next));
+        // Offsets of which the records were cleaned away are as good.
+        let between = self.records.iter().find(|kept| (found..expected).contains(&kept.offset));
+        assert!(found <= expected && between.is_none(), "{found} {expected} {between:?}");
     }
 
     fn truncate(&mut self) {
@@ -299,6 +304,66 @@ impl Model {
         let start = world.log.start_offset().as_u64();
         assert!(start <= offset.as_u64() || truncation.is_empty());
         self.records.retain(|kept| kept.offset >= start);
+    }
+
+    /// A segment is cleaned; now and then a call fails on the way, and the power with it.
+    fn clean(&mut self) {
+        let segments = self.world().cleanable();
+        if segments.is_empty() {
+            return;
+        }
+        let segment = segments[self.chance.index(segments.len())];
+        let range = segment.base_offset.as_u64()..segment.next_offset.as_u64();
+        let (salt, share) = (self.chance.next(), 1 + self.chance.below(4));
+        let dead = move |offset: u64| {
+            range.contains(&offset) && !Chance(salt ^ offset).below(4).is_multiple_of(share)
+        };
+        let fails = self.chance.below(3) == 0;
+        if fails {
+            let operation = [Operation::Read, Operation::Write, Operation::Sync];
+            let operation = operation[self.chance.index(3)];
+            let (after, sticky) = (self.chance.below(5), self.chance.below(2) == 0);
+            self.world().disk.inject(Injection { operation, after, failure: Failure::Io, sticky });
+        }
+        let outcome = self.world().clean(segment.base_offset, &dead);
+        self.world().disk.heal();
+        if let Ok(outcome) = &outcome {
+            if matches!(outcome, CleanOutcome::Rewritten(_)) {
+                self.records.retain(|kept| !dead(kept.offset));
+            }
+            if let CleanOutcome::Damaged(damage) = outcome {
+                assert!(damage.iter().all(|damage| !damage.synced), "{damage:?}");
+            }
+            return;
+        }
+        assert!(fails, "{outcome:?}");
+        // Nobody knows which of both files there is until the log is opened again.
+        if self.chance.below(2) == 0 {
+            self.crash();
+        } else {
+            self.kill();
+        }
+        self.forget_if_gone(&dead);
+    }
+
+    /// The dead records are there as before, or all are gone.
+    fn forget_if_gone(&mut self, dead: &impl Fn(u64) -> bool) {
+        let written = self.written;
+        let gone: Vec<bool> = self
+            .records
+            .iter()
+            .filter(|kept| dead(kept.offset) && kept.offset < written)
+            .map(|kept| kept.offset)
+            .collect::<Vec<u64>>()
+            .into_iter()
+            .map(|offset| self.world().record(Offset::new(offset)).is_none())
+            .collect();
+        if gone.first().is_some_and(|gone| *gone) {
+            assert!(gone.iter().all(|gone| *gone), "{gone:?}");
+            self.records.retain(|kept| !dead(kept.offset));
+        } else {
+            assert!(gone.iter().all(|gone| !gone), "{gone:?}");
+        }
     }
 
     fn replay(&mut self) {

@@ -1,8 +1,11 @@
 //! A log on a disk in memory, with what it takes to drive it.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidelog::commitlog::CleanOutcome;
+use tidelog::commitlog::Cleanable;
 use tidelog::commitlog::Durability;
 use tidelog::commitlog::KeyMatcher;
 use tidelog::commitlog::Log;
@@ -95,6 +98,28 @@ impl World {
             self.log.committed(&result?);
         }
         Ok(())
+    }
+
+    /// The segments that may be cleaned.
+    pub(crate) fn cleanable(&self) -> Vec<Cleanable> {
+        self.log.cleanable_before(Offset::MAX).collect()
+    }
+
+    /// Takes the records out of a segment that are `dead`, by their offset.
+    pub(crate) fn clean(
+        &mut self,
+        segment: Offset,
+        dead: impl Fn(u64) -> bool,
+    ) -> Result<CleanOutcome, StorageError> {
+        let mut keep = |record: &StoredRecord| !dead(record.offset.as_u64());
+        let mut pace = |_: usize| ControlFlow::Continue(());
+        let work = (segment, self.log.durable_offset());
+        let outcome = self.writer.cleaner().clean(work, 0, &mut keep, &mut pace)?;
+        if let CleanOutcome::Rewritten(rewritten) = &outcome {
+            self.log.cleaned(rewritten);
+            self.reader.forget_cleaned(rewritten);
+        }
+        Ok(outcome)
     }
 
     pub(crate) fn maintain(&mut self) {

@@ -4,6 +4,10 @@
 //! sync                 makes the commit that is pending durable, and what follows from that
 //! autosync             from here on, every commit at once
 //! wait 1500ms|2s       lets time pass, with everything that is due in it, moment by moment
+//! wall +3600s|-10s     how far the wall clock is off when the broker starts the next time
+//! disk full [bytes]    the disk takes so many bytes more (none); `disk ok` heals it
+//! disk fails read|sync every read, or every sync, fails from here on
+//! sys name             what `$SYS/broker/name` says
 //! crash                cuts the power: the broker starts again from what is durable
 //! kill                 ends the process: the broker starts again from what was written
 //! drop c1              cuts a client's connection
@@ -22,9 +26,13 @@ use bytes::BytesMut;
 use tidelog::broker;
 use tidelog::broker::ConnectionId;
 use tidelog::broker::Event;
+use tidelog::broker::OnWriteFailure;
 use tidelog::broker::Output;
 use tidelog::commitlog;
 use tidelog::commitlog::disk::MemoryDisk;
+use tidelog::commitlog::disk::memory::Failure;
+use tidelog::commitlog::disk::memory::Injection;
+use tidelog::commitlog::disk::memory::Operation;
 use tidelog::mqtt::Decoder;
 use tidelog::mqtt::Packet;
 use tidelog::mqtt::ProtocolVersion;
@@ -71,6 +79,8 @@ pub(crate) struct Stage {
     lines: BTreeMap<String, Line>,
     names: BTreeSet<String>,
     next_connection: u64,
+    /// How far the wall clock is off at the next start, in microseconds.
+    skew: i64,
     /// A commit that waits for `sync`.
     commit: Option<Work>,
     autosync: bool,
@@ -97,6 +107,7 @@ impl Stage {
             lines: BTreeMap::new(),
             names: BTreeSet::new(),
             next_connection: 0,
+            skew: 0,
             commit: None,
             autosync: false,
             log: false,
@@ -133,6 +144,9 @@ impl Stage {
             ("wait", [time]) => self.wait(micros(time)),
             ("crash", []) => self.restart(true),
             ("kill", []) => self.restart(false),
+            ("wall", [time]) => self.skew = skew(time),
+            ("disk", words) => self.break_disk(words),
+            ("sys", [topic]) => self.show_sys(topic),
             ("stop", []) => self.event(Event::Stop),
             (name, [client, words @ ..]) => {
                 self.client_command(name, client, &Words(words.to_vec()));
@@ -181,7 +195,15 @@ impl Stage {
             "topic_alias_maximum" => options.session.topic_alias_maximum = value.parse().unwrap(),
             "keep_alive_max" => options.session.keep_alive_max = Some(value.parse().unwrap()),
             "session_expiry_max" => options.session.session_expiry_max = number(),
+            "sys_interval" => options.sys_interval = Duration::from_secs(number().into()),
             "output_bytes_max" => options.output_bytes_max = value.parse().unwrap(),
+            "pending_bytes_max" => options.pending_bytes_max = value.parse().unwrap(),
+            "read_only" => options.on_write_failure = OnWriteFailure::ReadOnly,
+            "reserve_bytes" => self.settings.store.log.reserve_bytes = value.parse().unwrap(),
+            "clock_jump_max" => {
+                self.settings.store.clock_jump_max = Duration::from_secs(value.parse().unwrap());
+            }
+            "tail_bytes_max" => self.settings.store.log.tail_bytes_max = value.parse().unwrap(),
             "check_payload_format" => options.check_payload_format = value == "true",
             other => panic!("what is {other}?"),
         }
@@ -196,8 +218,9 @@ impl Stage {
 
     fn start(&mut self) {
         let now = Timestamp::from_micros(self.now);
-        let (engine, _) = Engine::open(&self.disk, &self.states, &self.settings, now).unwrap();
-        self.engine = Some(engine);
+        let wall = Timestamp::from_micros(self.now.saturating_add_signed(self.skew));
+        let opened = Engine::open(&self.disk, &self.states, &self.settings, now, wall);
+        self.engine = Some(opened.unwrap().0);
         self.event(Event::Tick);
     }
 
@@ -315,6 +338,8 @@ impl Stage {
             | Output::Verify { .. }
             | Output::Checkpoint(_)
             | Output::Truncate(_)
+            | Output::Replenish
+            | Output::Clean(_)
             | Output::Poisoned(_)) => panic!("{work:?}"),
         }
     }
@@ -360,6 +385,34 @@ impl Stage {
         self.write(client, &received);
     }
 
+    fn break_disk(&mut self, words: &[&str]) {
+        // Whatever is there when the disk fills up is the broker's.
+        self.engine();
+        let fails =
+            |operation| Injection { operation, after: 0, failure: Failure::Io, sticky: true };
+        match words {
+            ["ok"] => {
+                self.disk.set_capacity(None);
+                self.disk.heal();
+            }
+            ["full"] => self.disk.set_capacity(Some(self.disk.used_bytes())),
+            ["full", bytes] => {
+                let more: u64 = bytes.parse().unwrap();
+                self.disk.set_capacity(Some(self.disk.used_bytes() + more));
+            }
+            ["fails", "read"] => self.disk.inject(fails(Operation::Read)),
+            ["fails", "sync"] => self.disk.inject(fails(Operation::Sync)),
+            other => panic!("what is {other:?}?"),
+        }
+    }
+
+    fn show_sys(&mut self, name: &str) {
+        let topic = format!("$SYS/broker/{name}");
+        let values = self.engine().sys_values();
+        let value = values.into_iter().find(|(known, _)| *known == topic);
+        self.events.push(format!("{name} is {}", value.map(|(_, value)| value).unwrap()));
+    }
+
     fn drop_line(&mut self, client: &str) {
         let connection = self.line(client).connection;
         self.lines.remove(client);
@@ -398,6 +451,12 @@ fn add_line(text: &mut Option<String>, line: &str) {
     let text = text.get_or_insert_default();
     text.push_str(line);
     text.push('\n');
+}
+
+fn skew(time: &str) -> i64 {
+    let (sign, time) = time.split_at(1);
+    let micros = i64::try_from(micros(time)).unwrap();
+    if sign == "-" { -micros } else { micros }
 }
 
 fn micros(time: &str) -> u64 {

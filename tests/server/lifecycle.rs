@@ -86,7 +86,7 @@ async fn an_address_in_use_is_an_error_that_names_the_listener() {
     second.endpoint = fixture.running.local_addresses()[0].endpoint.clone();
     let error = Server::new(config(second)).start_with(Box::new(Echo::new().0)).unwrap_err();
     assert!(matches!(&error, ServerError::Listen { name, .. } if name == "second"));
-    assert!(error.to_string().starts_with("listener second: 127.0.0.1:"), "{error}");
+    assert!(error.to_string().starts_with("listener second: address: 127.0.0.1:"), "{error}");
 }
 
 #[tokio::test]

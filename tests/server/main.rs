@@ -1,6 +1,6 @@
 //! The server's way in over real sockets: TCP, TLS, WebSocket, Unix, their limits and their end.
 //!
-//! Behind it stands [`echo::Echo`], which knows no MQTT; in [`broker`] alone it is the broker itself.
+//! Behind it stands [`echo::Echo`], which knows no MQTT; in [`broker`] and [`clock`] alone it is the broker itself.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 #![expect(clippy::indexing_slicing, reason = "a test that can't go on has failed")]
@@ -9,6 +9,7 @@
 
 mod broker;
 mod certificates;
+mod clock;
 mod echo;
 mod lifecycle;
 mod limits;

@@ -196,6 +196,29 @@ async fn what_is_no_websocket_is_cut_off() {
     assert_eq!(rest, b"");
 }
 
+/// A browser or a health check that asks for the path gets an answer, and no cut.
+#[tokio::test]
+async fn http_without_an_upgrade_is_answered() {
+    let fixture = Fixture::start(config(websocket()));
+    let upgrade = "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket";
+    for (request, status) in [
+        ("GET /mqtt HTTP/1.1\r\nHost: localhost".to_owned(), "426 Upgrade Required"),
+        ("POST /mqtt HTTP/1.1\r\nHost: localhost".to_owned(), "426 Upgrade Required"),
+        (format!("GET /mqtt HTTP/1.1\r\n{upgrade}"), "426 Upgrade Required"),
+        (
+            format!("GET /mqtt HTTP/1.1\r\n{upgrade}\r\nSec-WebSocket-Version: 13"),
+            "400 Bad Request",
+        ),
+    ] {
+        let mut stream = fixture.connect().await;
+        within(stream.write_all(format!("{request}\r\n\r\n").as_bytes())).await.unwrap();
+        let mut answer = String::new();
+        within(stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {answer}");
+        assert!(answer.ends_with("\r\n\r\nonly MQTT over WebSocket is spoken here\n"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_websocket_within_tls() {
     let authority = Authority::new();

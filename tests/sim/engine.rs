@@ -1,6 +1,7 @@
 //! The broker with its store on a disk in memory, and its slow work done when asked: what the simulation and the golden
 //! scripts drive.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tidelog::access;
@@ -11,6 +12,7 @@ use tidelog::broker::Event;
 use tidelog::broker::Options;
 use tidelog::broker::Origin;
 use tidelog::broker::Output;
+use tidelog::broker::StorageState;
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::PendingBatch;
 use tidelog::commitlog::ReadRequest;
@@ -22,6 +24,9 @@ use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::store;
 use tidelog::store::Checkpoint;
 use tidelog::store::Checkpointer;
+use tidelog::store::Clean;
+use tidelog::store::CleanDone;
+use tidelog::store::Cleaner;
 use tidelog::store::MemoryStateStore;
 use tidelog::store::Opened;
 use tidelog::store::RecoverySummary;
@@ -47,6 +52,8 @@ pub(crate) enum Work {
     Verify(u64, PasswordJob),
     Checkpoint(Checkpoint),
     Truncate(Truncation),
+    Replenish,
+    Clean(Clean),
 }
 
 /// A broker that runs.
@@ -55,41 +62,70 @@ pub(crate) struct Engine {
     writer: Writer,
     reader: Reader,
     checkpointer: Checkpointer,
+    cleaner: Cleaner,
     durability: store::Durability,
+    /// The world's time and the broker's own when it started.
+    started: (Timestamp, Timestamp),
 }
 
 impl Engine {
-    /// Opens what is on the disk, and starts a broker on it.
+    /// Opens what is on the disk, and starts a broker on it, whose wall clock may not be the world's.
     pub(crate) fn open(
         disk: &MemoryDisk,
         states: &MemoryStateStore,
         settings: &Settings,
         now: Timestamp,
+        wall: Timestamp,
     ) -> Result<(Self, RecoverySummary), StoreError> {
-        let Opened { store, writer, reader, checkpointer, recovery } = Store::open(
+        let opened = Store::open(
             Arc::new(disk.clone()),
             Box::new(states.clone()),
             settings.store.clone(),
-            now,
+            wall,
             &mut |_| {},
         )?;
+        let Opened { store, writer, reader, checkpointer, cleaner, recovery, now: own } = opened;
         let options =
             access::Options { remember_passwords: std::time::Duration::ZERO, secret: [7; 32] };
         let access =
             Access::new(options, settings.passwords.as_deref(), settings.acl.as_deref()).unwrap();
-        let broker = Broker::new(settings.broker.clone(), store, access, [9; 32], now);
+        let broker = Broker::new(settings.broker.clone(), store, access, [9; 32], own);
         let durability = settings.store.durability;
-        Ok((Self { broker, writer, reader, checkpointer, durability }, recovery))
+        let started = (now, own);
+        Ok((Self { broker, writer, reader, checkpointer, cleaner, durability, started }, recovery))
     }
 
     /// Hands an event in and takes all outputs.
     pub(crate) fn handle(&mut self, now: Timestamp, event: Event<'_>) -> Vec<Output> {
+        let now = self.own_time(now);
         self.broker.handle(now, event);
         std::iter::from_fn(|| self.broker.poll_output()).collect()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
-        self.broker.poll_timeout()
+        let (world, own) = self.started;
+        self.broker.poll_timeout().map(|timeout| world + timeout.since(own))
+    }
+
+    /// The broker's own time.
+    pub(crate) fn own_time(&self, now: Timestamp) -> Timestamp {
+        let (world, own) = self.started;
+        own + now.since(world)
+    }
+
+    /// What the disk still takes, as the broker sees it.
+    pub(crate) fn storage_state(&self) -> StorageState {
+        self.broker.storage_state()
+    }
+
+    /// What `$SYS` says.
+    pub(crate) fn sys_values(&self) -> Vec<(String, String)> {
+        self.broker.sys_values()
+    }
+
+    /// Bytes that wait to become durable.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.broker.store().pending_bytes()
     }
 
     /// Does slow work and says what came out.
@@ -106,6 +142,14 @@ impl Engine {
             Work::Truncate(truncation) => {
                 self.reader.forget(&truncation);
                 Event::Truncated(self.writer.truncate(&truncation))
+            }
+            Work::Replenish => Event::Replenished(self.writer.replenish()),
+            Work::Clean(clean) => {
+                let result = self.cleaner.run(clean, &mut |_| ControlFlow::Continue(()));
+                if let Some(rewritten) = result.as_ref().ok().and_then(CleanDone::rewritten) {
+                    self.reader.forget_cleaned(rewritten);
+                }
+                Event::Cleaned(result)
             }
         }
     }
@@ -138,6 +182,8 @@ pub(crate) fn work_of(output: Output) -> Sorted {
         Output::Verify { ticket, job } => Sorted::Work(Work::Verify(ticket, job)),
         Output::Checkpoint(checkpoint) => Sorted::Work(Work::Checkpoint(checkpoint)),
         Output::Truncate(truncation) => Sorted::Work(Work::Truncate(truncation)),
+        Output::Replenish => Sorted::Work(Work::Replenish),
+        Output::Clean(clean) => Sorted::Work(Work::Clean(clean)),
         other @ (Output::Write { .. }
         | Output::Close { .. }
         | Output::Pause { .. }

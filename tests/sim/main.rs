@@ -13,23 +13,26 @@
 )]
 #![expect(clippy::print_stdout, reason = "histories are printed")]
 
-mod actions;
-mod chance;
+#[path = "../checker/mod.rs"]
 mod checker;
-mod client;
 mod engine;
+#[path = "../model/mod.rs"]
+mod model;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod network;
-mod persona;
 mod plan;
 mod storm;
 mod trace;
+mod watch;
 mod world;
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
+use model::chance;
+use model::client;
+use model::persona;
 use world::Outcome;
 use world::World;
 

@@ -54,6 +54,10 @@ pub(crate) struct Link {
     pub(crate) down_moves: bool,
     /// When something last arrived at the broker.
     pub(crate) heard_at: u64,
+    /// The broker has said CONNACK.
+    pub(crate) opened: bool,
+    /// PINGREQ packets that the broker took and has not answered.
+    pub(crate) pings_unanswered: u32,
     /// Written by the broker and not drained.
     pub(crate) undrained: usize,
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tidelog::broker;
+use tidelog::broker::OnWriteFailure;
 use tidelog::commitlog;
 use tidelog::mqtt::ProtocolVersion;
 use tidelog::store;
@@ -14,6 +15,12 @@ use crate::persona::Persona;
 /// Microseconds in a millisecond, and in a second.
 pub(crate) const MILLI: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000_000;
+
+/// How far the wall clock may be ahead at a restart before it is not believed.
+pub(crate) const CLOCK_JUMP_MAX: Duration = Duration::from_secs(5);
+
+/// The longest commits of disks that are not slow.
+const COMMITS: [u64; 4] = [MILLI, 20 * MILLI, 20 * MILLI, 500 * MILLI];
 
 /// See the module's page. Times are in microseconds; those between events are on average.
 #[derive(Clone)]
@@ -43,6 +50,10 @@ pub(crate) struct Plan {
     pub(crate) stop_percent: u64,
     /// The disk is full now and then.
     pub(crate) fills: bool,
+    /// Reads fail now and then.
+    pub(crate) read_faults: bool,
+    /// The wall clock is wrong at a restart, now and then by years.
+    pub(crate) clock_jumps: bool,
     /// Of a thousand actions, so many are this.
     pub(crate) cuts: u64,
     pub(crate) vanishes: u64,
@@ -69,21 +80,32 @@ impl Plan {
         let often =
             |chance: &mut Chance| if chance.percent(50) { 0 } else { chance.between(1, 40) };
         let retains = chance.percent(15);
+        let mut settings = settings(retains, chance);
+        let clock_jumps = chance.percent(20);
+        if clock_jumps {
+            settings.store.clock_jump_max = CLOCK_JUMP_MAX;
+            // Nothing is that old, whatever the clock says.
+            settings.store.log.retention_age = Some(Duration::from_hours(1));
+        }
+        let slow = chance.percent(10);
+        let commit = if slow { &[10 * SECOND, 30 * SECOND][..] } else { &COMMITS };
         Self {
-            settings: settings(retains, chance),
+            settings,
+            clock_jumps,
             retains,
             stop_percent: *chance.pick(&[0, 0, 20]),
             personas,
             length: chance.between(5, 25) * SECOND,
             action: *chance.pick(&[20 * MILLI, 100 * MILLI, 400 * MILLI]),
             network: *chance.pick(&[MILLI, 20 * MILLI, 200 * MILLI]),
-            commit: *chance.pick(&[MILLI, 20 * MILLI, 20 * MILLI, 500 * MILLI]),
+            commit: *chance.pick(commit),
             work: *chance.pick(&[MILLI, 50 * MILLI, 500 * MILLI]),
             crash: if chance.percent(35) { 0 } else { chance.between(1, 8) * SECOND },
             crash_at_ack: *chance.pick(&[0, 0, 0, 1, 3]),
             power_percent: *chance.pick(&[0, 80, 100]),
             disk_fault: if chance.percent(80) { 0 } else { chance.between(2, 10) * SECOND },
-            fills: chance.percent(8),
+            fills: chance.percent(12),
+            read_faults: chance.percent(15),
             cuts: often(chance),
             vanishes: often(chance),
             take_overs: often(chance),
@@ -100,7 +122,9 @@ fn settings(retains: bool, chance: &mut Chance) -> Settings {
         pending_bytes_max: *chance.pick(&[4 << 10, 64 << 20]),
         sys_interval: Duration::ZERO,
         retention_interval: Duration::from_secs(1),
+        clean_interval: Duration::from_millis(*chance.pick(&[0, 0, 200, 1_000])),
         checkpoint_interval: Duration::from_millis(*chance.pick(&[200, 1_000, 5_000])),
+        on_write_failure: *chance.pick(&[OnWriteFailure::Exit, OnWriteFailure::ReadOnly]),
         ..broker::Options::default()
     };
     options.session.in_flight_max = *chance.pick(&[1, 4, 100, 1_024]);
@@ -111,12 +135,16 @@ fn settings(retains: bool, chance: &mut Chance) -> Settings {
         batch_bytes_max: *chance.pick(&[256, 4 << 10, 4 << 20]),
         index_cache_bytes_max: *chance.pick(&[1, 64 << 20]),
         preallocate: chance.percent(50),
+        reserve_bytes: *chance.pick(&[0, 4 << 10, 16 << 10]),
         retention_bytes: retains.then(|| chance.between(8, 64) << 10),
         ..commitlog::Options::default()
     };
     let store = store::Options {
         log,
         checkpoint_interval: options.checkpoint_interval,
+        clean_dead_percent: *chance.pick(&[0, 10]),
+        clean_growth_percent: *chance.pick(&[0, 50]),
+        clean_names_max: *chance.pick(&[10, 1_000_000]),
         ..store::Options::default()
     };
     Settings { broker: options, store, passwords: None, acl: None }

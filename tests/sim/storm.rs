@@ -1,10 +1,14 @@
 //! What goes wrong in a world, and what its clients do meanwhile.
 
+use std::time::Duration;
+
 use tidelog::broker::Event;
 use tidelog::commitlog::disk::memory::Failure;
 use tidelog::commitlog::disk::memory::Injection;
 use tidelog::commitlog::disk::memory::Operation;
+use tidelog::store::ClockFound;
 use tidelog::store::MessageView;
+use tidelog::time::Timestamp;
 
 use crate::checker::Fact;
 use crate::client::Client;
@@ -14,6 +18,7 @@ use crate::client::number_in;
 use crate::engine::Engine;
 use crate::engine::Work;
 use crate::network::End;
+use crate::plan::CLOCK_JUMP_MAX;
 use crate::plan::MILLI;
 use crate::plan::SECOND;
 use crate::world::Happening;
@@ -21,6 +26,10 @@ use crate::world::World;
 
 /// How many messages a run has at most: more take more time and show no more.
 const MESSAGES_MAX: u64 = 4_000;
+
+/// Microseconds in an hour, and in some ten years.
+const HOUR: i64 = 3_600_000_000;
+const TEN_YEARS: i64 = 3_652 * 24 * HOUR;
 
 /// How long an orderly end may take.
 const STOPPING_MAX: u64 = 20 * SECOND;
@@ -164,7 +173,8 @@ impl World {
         }
         if self.chance.percent(self.plan.stop_percent) && !self.calm && self.engine.is_some() {
             self.trace.line(self.now, format_args!("asked to stop"));
-            self.after(STOPPING_MAX, Happening::StopOverdue(self.life));
+            self.stops = true;
+            self.after(STOPPING_MAX + 4 * self.plan.commit, Happening::StopOverdue(self.life));
             return self.event(Event::Stop);
         }
         self.crash();
@@ -182,7 +192,7 @@ impl World {
         if life != self.life || self.engine.is_none() {
             return;
         }
-        if self.plan.fills {
+        if self.has_been_full() {
             // A full disk holds it up until there is space.
             self.crash();
         } else {
@@ -203,7 +213,8 @@ impl World {
     /// The process is gone, and with `power` what was not synced.
     fn end_process(&mut self, power: bool) {
         self.fact(&Fact::Crashed);
-        self.engine = None;
+        let now = self.timestamp();
+        self.died_at = self.engine.take().map(|engine| (self.now, engine.own_time(now)));
         self.forget_life();
         self.lose_what_is_not_synced(power);
         let links: Vec<u64> =
@@ -225,7 +236,7 @@ impl World {
     fn interrupt_work(&mut self) {
         let Some(engine) = &mut self.engine else { return };
         for work in std::mem::take(&mut self.work).into_values() {
-            if !matches!(work, Work::Commit(_) | Work::Checkpoint(_) | Work::Truncate(_)) {
+            if matches!(work, Work::Fetch(..) | Work::Verify(..)) {
                 continue;
             }
             match self.chance.below(3) {
@@ -275,7 +286,9 @@ impl World {
             let after = self.chance.below(6);
             self.disk.inject(Injection { operation, after, failure: Failure::Io, sticky: true });
         }
-        let opened = Engine::open(&self.disk, &self.states, &self.plan.settings, self.timestamp());
+        let now = self.timestamp();
+        let wall = self.wall();
+        let opened = Engine::open(&self.disk, &self.states, &self.plan.settings, now, wall);
         self.disk.heal();
         if dies {
             drop(opened);
@@ -295,6 +308,7 @@ impl World {
                         "recovery found damage where there was only a crash: {summary:?}"
                     ));
                 }
+                self.clock_found = summary.clock;
                 self.engine = Some(engine);
             }
             Err(error) => {
@@ -302,8 +316,53 @@ impl World {
             }
         }
         self.check_promised();
+        self.tell_clock();
         self.fact(&Fact::Recovered);
         self.event(Event::Tick);
+    }
+
+    /// What the wall says at a start.
+    fn wall(&mut self) -> Timestamp {
+        if self.plan.clock_jumps && self.life > 0 && self.chance.percent(50) {
+            self.skew = *self.chance.pick(&[0, HOUR, -HOUR, TEN_YEARS, -TEN_YEARS]);
+        }
+        Timestamp::from_micros(self.now.saturating_add_signed(self.skew))
+    }
+
+    /// Tells the checker how much more or less time than is true has passed for the broker, as `data.clock_jump_max` has it; and
+    /// looks that time has not gone back in the log.
+    fn tell_clock(&mut self) {
+        let (now, wall) = (self.timestamp(), self.now.saturating_add_signed(self.skew));
+        let Some(engine) = &mut self.engine else { return };
+        let mut latest = Timestamp::EPOCH;
+        let mut back = None;
+        engine.records(&mut |record| {
+            if record.timestamp < latest {
+                back = back.or(Some(record.offset));
+            }
+            latest = latest.max(record.timestamp);
+        });
+        if let Some(offset) = back {
+            self.violations.push(format!("time goes back in the log at offset {offset}"));
+        }
+        let (believed, behind) = (CLOCK_JUMP_MAX.as_micros(), wall < latest.as_micros());
+        let ahead = u128::from(wall.saturating_sub(latest.as_micros())) > believed;
+        let found = match self.clock_found {
+            ClockFound::Agrees => !ahead && !behind || latest == Timestamp::EPOCH,
+            ClockFound::Behind { .. } => behind,
+            ClockFound::Ahead { .. } => ahead,
+        };
+        if self.plan.clock_jumps && !found {
+            let found = self.clock_found;
+            self.violations.push(format!("the wall says {wall}, the log {latest}: {found}"));
+        }
+        let (Some((died_at, own)), true) = (self.died_at, self.plan.clock_jumps) else { return };
+        let believed = u64::try_from(believed).unwrap();
+        let counts = wall.saturating_sub(latest.as_micros()).min(believed);
+        let passed = (latest + Duration::from_micros(counts)).as_micros();
+        let truly = own.as_micros() + (self.now - died_at);
+        self.trace.line(self.now, format_args!("clock: {} at {now}", engine.own_time(now)));
+        self.checker.clock_jumped(passed.saturating_sub(truly), truly.saturating_sub(passed));
     }
 
     /// What was acknowledged before the crash is in the log after it.
@@ -342,6 +401,10 @@ impl World {
             let room = self.chance.below(2_000);
             let full = self.chance.percent(50);
             self.disk.set_capacity(full.then(|| self.disk.used_bytes() + room));
+        }
+        if self.plan.read_faults {
+            let (operation, after) = (Operation::Read, self.chance.below(4));
+            self.disk.inject(Injection { operation, after, failure: Failure::Io, sticky: false });
         }
         if self.plan.disk_fault > 0 {
             let operation = *self.chance.pick(&[Operation::Write, Operation::Sync]);

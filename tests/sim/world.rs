@@ -19,12 +19,14 @@ use tidelog::mqtt::Decoder;
 use tidelog::mqtt::Packet;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::ReasonCode;
+use tidelog::store::ClockFound;
 use tidelog::store::MemoryStateStore;
 use tidelog::time::Timestamp;
 
 use crate::chance::Chance;
 use crate::checker::Checker;
 use crate::checker::Fact;
+use crate::checker::Slack;
 use crate::client::Client;
 use crate::client::Effects;
 use crate::client::Phase;
@@ -39,6 +41,7 @@ use crate::plan::MILLI;
 use crate::plan::Plan;
 use crate::plan::SECOND;
 use crate::trace::Trace;
+use crate::watch;
 
 /// When the world begins, in seconds after the Unix epoch.
 const BEGINNING: u64 = 1_700_000_000;
@@ -121,6 +124,16 @@ pub(crate) struct World {
     pub(super) violations: Vec<String>,
     finished: bool,
     full: bool,
+    /// The last of the broker's lives in which its disk failed.
+    pub(super) read_only_life: u32,
+    /// The broker was asked to stop.
+    pub(super) stops: bool,
+    /// How far the wall clock is off, in microseconds.
+    pub(super) skew: i64,
+    /// What the last start found of it.
+    pub(super) clock_found: ClockFound,
+    /// When the broker died, by the world's time and by its own.
+    pub(super) died_at: Option<(u64, Timestamp)>,
 }
 
 /// How a run ended.
@@ -136,7 +149,8 @@ impl World {
     pub(crate) fn new(seed: u64, prints: bool) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
-        let mut checker = Checker::default();
+        let settling = 5 * SECOND + 3 * plan.commit;
+        let mut checker = Checker::new(Slack { settling, ..Slack::default() });
         if plan.retains {
             checker.allow_forgetting();
         }
@@ -167,6 +181,11 @@ impl World {
             violations: Vec::new(),
             finished: false,
             full: false,
+            read_only_life: u32::MAX,
+            stops: false,
+            skew: 0,
+            clock_found: ClockFound::Agrees,
+            died_at: None,
         }
     }
 
@@ -181,7 +200,7 @@ impl World {
             let delay = self.chance.delay(0, 2 * self.plan.crash);
             self.after(delay, Happening::Crash);
         }
-        if self.plan.disk_fault > 0 || self.plan.fills {
+        if self.plan.disk_fault > 0 || self.plan.fills || self.plan.read_faults {
             let delay = self.chance.below(5 * SECOND);
             self.after(delay, Happening::Fault);
         }
@@ -259,22 +278,7 @@ impl World {
             self.tick_at = None;
             self.event(Event::Tick);
             self.check_keep_alive();
-        }
-    }
-
-    /// A silent connection is closed in time [MQTT-3.1.2-22].
-    fn check_keep_alive(&mut self) {
-        let now = self.now;
-        let overdue = self.links.iter().find(|(_, link)| {
-            let keep_alive = u64::from(self.clients[link.client].persona.keep_alive) * SECOND;
-            let lives = !link.over && !link.server_closed && !link.paused && link.heard_at > 0;
-            lives && keep_alive > 0 && now > link.heard_at + keep_alive * 3 / 2 + 2 * SECOND
-        });
-        if let Some((number, link)) = overdue {
-            let name = &self.clients[link.client].persona.name;
-            self.violations.push(format!(
-                "connection {number} of {name} is silent beyond its keep-alive and still open"
-            ));
+            self.check_bounds();
         }
     }
 
@@ -299,7 +303,9 @@ impl World {
                 | Output::Fetch { .. }
                 | Output::Verify { .. }
                 | Output::Checkpoint(_)
-                | Output::Truncate(_),
+                | Output::Truncate(_)
+                | Output::Replenish
+                | Output::Clean(_),
             ) => {}
         }
     }
@@ -332,6 +338,10 @@ impl World {
             engine.maintain();
         }
         self.event(event);
+        self.check_bounds();
+        if committed {
+            self.see_read_only();
+        }
     }
 
     fn write(&mut self, number: u64, bytes: &bytes::Bytes) {
@@ -362,13 +372,14 @@ impl World {
                 Packet::Puback(ack) | Packet::Pubrec(ack) if !ack.reason_code.is_error() => {
                     self.promise(number, ack.packet_id);
                 }
+                Packet::Connack(_) => self.connack_said(number),
+                Packet::Pingresp => self.pong(number),
                 Packet::Disconnect(disconnect)
                     if disconnect.reason_code == ReasonCode::KeepAliveTimeout =>
                 {
                     self.check_not_early(number);
                 }
                 Packet::Connect(_)
-                | Packet::Connack(_)
                 | Packet::Publish(_)
                 | Packet::Puback(_)
                 | Packet::Pubrec(_)
@@ -379,7 +390,6 @@ impl World {
                 | Packet::Unsubscribe(_)
                 | Packet::Unsuback(_)
                 | Packet::Pingreq
-                | Packet::Pingresp
                 | Packet::Disconnect(_)
                 | Packet::Auth(_) => {}
             }
@@ -392,7 +402,11 @@ impl World {
         if client.link == number
             && let Some(message) = client.message_of(id)
         {
-            self.promised.insert(message);
+            // The cleaner takes out what has expired.
+            let cleans = !self.plan.settings.broker.clean_interval.is_zero();
+            if !(cleans && client.message_expires(id)) {
+                self.promised.insert(message);
+            }
             if !self.calm && self.chance.below(1_000) < self.plan.crash_at_ack {
                 self.after(0, Happening::Crash);
             }
@@ -413,6 +427,7 @@ impl World {
         if let Some(link) = self.links.get_mut(&number) {
             link.paused = paused;
             if !paused {
+                link.heard_at = self.now;
                 self.schedule_up(number);
             }
         }
@@ -451,6 +466,7 @@ impl World {
         }
         let moved = link.move_up(&mut self.chance);
         let mut input = std::mem::take(&mut link.input);
+        let before = input.clone();
         if moved {
             link.heard_at = self.now;
         }
@@ -460,12 +476,14 @@ impl World {
             let Some(engine) = &mut self.engine else { return };
             let outputs = engine.handle(now, Event::Received { connection, input: &mut input });
             if let Some(link) = self.links.get_mut(&number) {
+                link.pings_unanswered += watch::pings(&before[..before.len() - input.len()]);
                 link.input = input;
             }
             for output in outputs {
                 self.output(output);
             }
             self.set_tick();
+            self.check_pings(number);
         }
         self.after_move_up(number);
     }
@@ -653,6 +671,7 @@ impl World {
         self.plan.work = MILLI;
         self.disk.set_capacity(None);
         self.disk.heal();
+        self.see_read_only();
         self.trace.line(self.now, format_args!("calm"));
         self.after(SETTLING, Happening::Audit);
     }
@@ -681,6 +700,7 @@ impl World {
             }
         }
         if self.violations.is_empty() {
+            self.checker.pass_time(self.now);
             self.checker.finish();
         }
     }
@@ -690,8 +710,13 @@ impl World {
         self.full = true;
     }
 
+    pub(super) fn has_been_full(&self) -> bool {
+        self.full
+    }
+
     pub(super) fn forget_life(&mut self) {
         self.life += 1;
+        self.stops = false;
         self.tick_at = None;
         self.work.clear();
     }

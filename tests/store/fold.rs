@@ -222,7 +222,7 @@ fn transient_sessions_leave_nothing_but_a_will_in_the_log() {
 
     assert_eq!(world.store().put(now, Row::Will(client("c"), Some(will()))), end);
     world.reopen();
-    let expected = SessionState { will: Some(will()), ..SessionState::default() };
+    let expected = SessionState { will: Some(Box::new(will())), ..SessionState::default() };
     assert_eq!(only(world.state()), &expected);
 
     world.store().put(now, begin_transient());

@@ -6,7 +6,10 @@
 
 mod chance;
 mod checkpoints;
+mod cleaning;
+mod clock;
 mod fold;
+mod full;
 mod messages;
 mod model;
 mod retention;

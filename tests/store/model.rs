@@ -40,19 +40,28 @@ struct History {
     known: BTreeMap<Offset, Durable>,
     crashes: u32,
     truncations: u32,
+    cleaned: u64,
     checked: u32,
 }
 
 impl History {
     fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
-        let retention = if chance.one_in(2) { 8 << 10 } else { 24 << 10 };
+        let retention = chance.pick(&[8 << 10, 24 << 10, 1 << 30]);
         let world = World::with_retention_bytes(retention);
-        Self { chance, world, known: BTreeMap::new(), crashes: 0, truncations: 0, checked: 0 }
+        Self {
+            chance,
+            world,
+            known: BTreeMap::new(),
+            crashes: 0,
+            truncations: 0,
+            cleaned: 0,
+            checked: 0,
+        }
     }
 
     fn step(&mut self) {
-        match self.chance.below(60) {
+        match self.chance.below(62) {
             0..=19 => self.publish(),
             20..=44 => self.put(),
             45..=49 => self.world.commit(),
@@ -63,11 +72,21 @@ impl History {
             56 => self.end(false),
             57 => self.end(true),
             58 => self.fail_checkpoint(),
+            59 | 60 => self.clean(),
             _ => self.world.pass(Duration::from_secs(1)),
         }
         let end = self.world.store().next_offset();
         let durable = self.world.durable();
         self.known.insert(end, durable);
+    }
+
+    /// Cleans, with as much of a round left over as chance has it.
+    fn clean(&mut self) {
+        let pieces = self.chance.below(40);
+        if self.chance.one_in(2) {
+            self.world.maintain();
+        }
+        self.cleaned += self.world.clean(usize::try_from(pieces).unwrap());
     }
 
     fn publish(&mut self) {
@@ -147,7 +166,7 @@ impl History {
                 number,
                 acked,
                 sent_limit: number + 8,
-                run,
+                run: run.map(Box::new),
                 runs_done,
                 ..before
             },
@@ -264,17 +283,33 @@ fn model() {
         run(seed.parse().expect("STORE_SEED is a number"));
         return;
     }
-    let (mut crashes, mut truncations, mut checked) = (0, 0, 0);
+    let (mut crashes, mut truncations, mut cleaned, mut checked) = (0, 0, 0, 0);
     for seed in 0..80 {
         let history = std::panic::catch_unwind(|| run(seed));
         let history =
             history.unwrap_or_else(|_| panic!("STORE_SEED={seed} cargo test --test store model"));
         crashes += history.crashes;
         truncations += history.truncations;
+        cleaned += history.cleaned;
         checked += history.checked;
     }
     assert!(
-        crashes > 400 && truncations > 60 && checked > 600,
-        "{crashes} {truncations} {checked}"
+        crashes > 400 && truncations > 60 && cleaned > 200 && checked > 600,
+        "{crashes} {truncations} {cleaned} {checked}"
     );
+}
+
+/// A cleaner that takes out too much is seen, whatever the bug.
+#[cfg(feature = "mutants")]
+#[test]
+fn a_cleaner_that_takes_out_too_much_is_seen() {
+    use tidelog::mutant::Mutant;
+    use tidelog::mutant::activate;
+    for mutant in [Mutant::CleanerDropsLive, Mutant::CleanerDropsTombstone] {
+        activate(Some(mutant));
+        let caught = (0..80).find(|seed| std::panic::catch_unwind(|| run(*seed)).is_err());
+        activate(None);
+        println!("{}: seed {caught:?}", mutant.name());
+        assert!(caught.is_some(), "{}", mutant.name());
+    }
 }

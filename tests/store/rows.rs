@@ -1,5 +1,7 @@
 //! Every row comes back from its bytes, and no other bytes are a row.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
@@ -13,8 +15,10 @@ use tidelog::mqtt::RetainHandling;
 use tidelog::mqtt::Text;
 use tidelog::mqtt::TopicName;
 use tidelog::store::AssignedRow;
+use tidelog::store::ClockRow;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
+use tidelog::store::Jump;
 use tidelog::store::Kind;
 use tidelog::store::NumberSet;
 use tidelog::store::ProgressRow;
@@ -79,6 +83,7 @@ prop_compose! {
 prop_compose! {
     fn progress()(position in offset(), number: u64, acked in numbers(), received in numbers(), sent_limit: u64,
                   run in option::of((text(), text())), runs_done in offset()) -> ProgressRow {
+        let run = run.map(Box::new);
         ProgressRow { position, number, acked, received, sent_limit, run, runs_done }
     }
 }
@@ -121,6 +126,14 @@ fn retained() -> impl Strategy<Value = RetainedRow> {
     })
 }
 
+fn clock(jumps: Vec<(Timestamp, u32)>) -> Row {
+    let mut row = ClockRow::default();
+    for (before, micros) in jumps {
+        row.add(Jump { before, forgiven: Duration::from_micros(u64::from(micros)) });
+    }
+    Row::Clock(row)
+}
+
 fn row() -> impl Strategy<Value = Row> {
     let id = (1..=u16::MAX).prop_map(|id| PacketId::new(id).unwrap());
     let spans = vec(span(), 0..5).prop_map(|spans| SubscriptionRow { spans });
@@ -136,6 +149,7 @@ fn row() -> impl Strategy<Value = Row> {
         (client(), option::of(will())).prop_map(|(client, row)| Row::Will(client, row)),
         (group_key(), option::of(group())).prop_map(|(key, row)| Row::Group(key, row)),
         (topic(), option::of(retained())).prop_map(|(topic, row)| Row::Retained(topic, row)),
+        vec((moment(), any::<u32>()), 0..70).prop_map(clock),
     ]
 }
 
@@ -190,11 +204,12 @@ fn the_numbers_of_kinds_are_those_on_disk() {
         (8, Kind::Group),
         (9, Kind::Retained),
         (10, Kind::Origin),
+        (11, Kind::Clock),
     ];
     for (number, kind) in kinds {
         assert_eq!((kind.as_u8(), Kind::from_u8(number)), (number, Some(kind)));
     }
-    assert_eq!((Kind::from_u8(0), Kind::from_u8(11)), (None, None));
+    assert_eq!((Kind::from_u8(0), Kind::from_u8(12)), (None, None));
 }
 
 /// The bytes of a row of each kind: a change here is a change of the format.
@@ -227,4 +242,6 @@ fn the_bytes_of_rows_are_those_on_disk() {
         encoded(&Row::Inbound(client, id, Some(Offset::new(4)))),
         (vec![1, b'c', 1, 2], vec![1, 4])
     );
+    let moments = vec![(Timestamp::from_micros(3), 300)];
+    assert_eq!(encoded(&clock(moments)), (Vec::new(), vec![1, 1, 3, 0xac, 2]));
 }

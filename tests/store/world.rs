@@ -1,12 +1,14 @@
 //! A store on a disk and a state store in memory, which a test can drive, break and open again.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidelog::commitlog;
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::Read;
+use tidelog::commitlog::disk::Disk;
 use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::mqtt::ClientId;
 use tidelog::mqtt::ProtocolVersion;
@@ -16,6 +18,7 @@ use tidelog::mqtt::Text;
 use tidelog::mqtt::TopicName;
 use tidelog::store::Carry;
 use tidelog::store::CheckpointUse;
+use tidelog::store::CleanDone;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
 use tidelog::store::MemoryStateStore;
@@ -89,7 +92,12 @@ impl World {
         let mut world = Self {
             disk: MemoryDisk::new(),
             states: MemoryStateStore::new(),
-            options: Options { log, ..Options::default() },
+            options: Options {
+                log,
+                clean_dead_percent: 0,
+                clean_growth_percent: 0,
+                ..Options::default()
+            },
             now: Timestamp::from_micros(1_000_000),
             opened: None,
         };
@@ -123,6 +131,11 @@ impl World {
     /// How the latest open came to its state.
     pub(crate) fn recovery(&mut self) -> &tidelog::store::RecoverySummary {
         &self.opened().recovery
+    }
+
+    /// What time it was at the latest open, as the store sees it.
+    pub(crate) fn started(&mut self) -> Timestamp {
+        self.opened().now
     }
 
     pub(crate) fn used_checkpoint(&mut self) -> bool {
@@ -204,6 +217,52 @@ impl World {
         writer.truncate(&truncation).expect("segments can be removed");
         reader.forget(&truncation);
         true
+    }
+
+    /// Begins a round of cleaning if one is due, and does at most `pieces` of it; how many segments were rewritten.
+    pub(crate) fn clean(&mut self, pieces: usize) -> u64 {
+        let now = self.now;
+        self.store().begin_cleaning(now);
+        self.commit();
+        let Opened { store, reader, cleaner, .. } = self.opened();
+        let mut rewritten = 0;
+        for _ in 0..pieces {
+            let Some(clean) = store.take_clean() else { break };
+            let result = cleaner.run(clean, &mut |_| ControlFlow::Continue(()));
+            if let Some(found) = result.as_ref().ok().and_then(CleanDone::rewritten) {
+                reader.forget_cleaned(found);
+                rewritten += 1;
+            }
+            store.cleaned(&result);
+        }
+        rewritten
+    }
+
+    /// Writes the indexes that are due.
+    pub(crate) fn maintain(&mut self) {
+        while self.opened().writer.maintain().expect("an index") {}
+    }
+
+    /// Where the second segment begins.
+    pub(crate) fn second_segment(&mut self) -> Offset {
+        let mut bases: Vec<u64> = self
+            .disk
+            .list()
+            .expect("the files")
+            .iter()
+            .filter_map(|name| name.strip_suffix(".log")?.parse().ok())
+            .collect();
+        bases.sort_unstable();
+        Offset::new(bases[1])
+    }
+
+    /// Whether there is a record at a place.
+    pub(crate) fn has_record(&mut self, offset: Offset) -> bool {
+        let Opened { store, reader, .. } = self.opened();
+        match store.record(offset) {
+            Read::Records { records, .. } => !records.is_empty(),
+            Read::Cold(request) => !reader.read(&request).expect("a read").records.is_empty(),
+        }
     }
 
     /// The message at a place, from memory or from the disk.

@@ -150,6 +150,11 @@ impl Client {
         }
     }
 
+    /// What came while something else was waited for.
+    pub(crate) fn early(&mut self) -> VecDeque<Packet> {
+        std::mem::take(&mut self.inbox)
+    }
+
     /// The first packet that `pick` takes; those before it are kept for later.
     pub(crate) fn wait<T>(&mut self, mut pick: impl FnMut(&Packet) -> Option<T>) -> T {
         for position in 0..self.inbox.len() {

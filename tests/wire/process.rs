@@ -13,11 +13,13 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::mpsc;
 use std::time::Duration;
+use std::time::Instant;
 
 use tempfile::TempDir;
 
@@ -29,8 +31,12 @@ const START: Duration = Duration::from_mins(1);
 pub(crate) struct Settings {
     /// Sections of `tidelog.toml`.
     pub(crate) toml: String,
+    /// Lines of its section `data`.
+    pub(crate) data: String,
     /// Lines of `mosquitto.conf` that mean the same.
     pub(crate) mosquitto: String,
+    /// Whether it is mosquitto, whatever the environment says.
+    pub(crate) is_mosquitto: bool,
     /// Whether there is a second listener, for WebSocket.
     pub(crate) websocket: bool,
     /// The folder of `tidelog certs`; there is a last listener then, for TLS, which wants a client certificate.
@@ -38,6 +44,8 @@ pub(crate) struct Settings {
     /// The text of the password file and of the file of access rules, if there are any.
     pub(crate) passwords: Option<String>,
     pub(crate) rules: Option<String>,
+    /// Variables of the process's environment.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 /// A process that does not outlive its owner, whatever happens to that.
@@ -59,11 +67,18 @@ impl Drop for Process {
 
 /// A running broker.
 pub(crate) struct Broker {
+    running: Running,
+    pub(crate) settings: Settings,
+    directory: TempDir,
+}
+
+/// A process that has begun to listen.
+struct Running {
     process: Process,
     addresses: Vec<SocketAddr>,
+    /// Its lines one by one; the end of them is the end of the process.
+    lines: mpsc::Receiver<String>,
     output: Arc<Mutex<Vec<String>>>,
-    settings: Settings,
-    directory: TempDir,
 }
 
 /// Whether the tests run against mosquitto.
@@ -79,82 +94,142 @@ impl Broker {
 
     /// Starts a broker with these settings.
     pub(crate) fn start_with(settings: Settings) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (process, addresses, output) = launch(&directory, &settings);
-        Self { process, addresses, output, settings, directory }
+        Self::start_in(tempfile::tempdir().unwrap(), settings)
+    }
+
+    /// Starts a broker with these settings in this directory.
+    pub(crate) fn start_in(directory: TempDir, settings: Settings) -> Self {
+        let running = launch(&directory, &settings).unwrap_or_else(|said| panic!("{said}"));
+        Self { running, settings, directory }
+    }
+
+    /// Where its files are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.process.0.id()
+    }
+
+    /// What it has said.
+    pub(crate) fn output(&self) -> String {
+        self.running.output.lock().unwrap().join("\n")
     }
 
     /// Where it listens for TCP.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.addresses[0]
+        self.running.addresses[0]
     }
 
     /// Where it listens for WebSocket, if it was told to.
     pub(crate) fn websocket_address(&self) -> SocketAddr {
-        self.addresses[1]
+        self.running.addresses[1]
     }
 
     /// Where it listens for TLS, if it was told to.
     pub(crate) fn tls_address(&self) -> SocketAddr {
-        self.addresses[self.addresses.len() - 1]
+        self.running.addresses[self.running.addresses.len() - 1]
     }
 
     /// Kills the process as `kill -9` does.
     pub(crate) fn kill(&mut self) {
-        self.process.kill();
+        self.running.process.kill();
+    }
+
+    /// Ends the process in good order, as SIGTERM does.
+    pub(crate) fn stop(&mut self) {
+        let id = rustix::process::Pid::from_child(&self.running.process.0);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        assert!(self.wait_for_end(START).is_some(), "the broker does not end");
+    }
+
+    /// Waits until the process says this; `false` if it does not in time.
+    pub(crate) fn wait_for_line(&mut self, text: &str, at_most: Duration) -> bool {
+        let deadline = Instant::now() + at_most;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.running.lines.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Waits until the process has ended by itself; `None` if it has not in time.
+    pub(crate) fn wait_for_end(&mut self, at_most: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + at_most;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.running.lines.recv_timeout(left) {
+                Ok(_) => {}
+                Err(mpsc::RecvTimeoutError::Timeout) => return None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Some(self.running.process.0.wait().unwrap());
+                }
+            }
+        }
     }
 
     /// Starts it again over the same directory, on new ports.
     pub(crate) fn start_again(&mut self) {
-        let (process, addresses, output) = launch(&self.directory, &self.settings);
-        self.process = process;
-        self.addresses = addresses;
-        self.output = output;
+        self.try_start_again().unwrap_or_else(|said| panic!("{said}"));
+    }
+
+    /// The same, if it starts.
+    ///
+    /// # Errors
+    /// What the process said instead.
+    pub(crate) fn try_start_again(&mut self) -> Result<(), String> {
+        self.running = launch(&self.directory, &self.settings)?;
+        Ok(())
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.process.kill();
+        self.kill();
         if std::thread::panicking() {
-            let output = self.output.lock().unwrap();
+            let output = self.running.output.lock().unwrap();
             let start = output.len().saturating_sub(40);
             eprintln!("the broker's last lines:\n{}", output[start..].join("\n"));
         }
     }
 }
 
-type Launched = (Process, Vec<SocketAddr>, Arc<Mutex<Vec<String>>>);
-
-fn launch(directory: &TempDir, settings: &Settings) -> Launched {
-    if peer_is_mosquitto() {
+fn launch(directory: &TempDir, settings: &Settings) -> Result<Running, String> {
+    if settings.is_mosquitto || peer_is_mosquitto() {
         launch_mosquitto(directory, settings)
     } else {
         launch_tidelog(directory, settings)
     }
 }
 
-fn launch_tidelog(directory: &TempDir, settings: &Settings) -> Launched {
+fn launch_tidelog(directory: &TempDir, settings: &Settings) -> Result<Running, String> {
     let config = directory.path().join("tidelog.toml");
     std::fs::write(&config, tidelog_config(directory, settings)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidelog"));
     command.arg("serve").arg("--config").arg(config).current_dir(directory.path());
+    command.envs(settings.environment.iter().cloned());
     let listeners =
         1 + usize::from(settings.websocket) + usize::from(settings.certificates.is_some());
     let (process, lines, output) = spawn(command);
     let mut addresses = Vec::new();
     while addresses.len() < listeners {
         let Ok(line) = lines.recv_timeout(START) else {
-            panic!("the broker did not start:\n{}", output.lock().unwrap().join("\n"));
+            let said = output.lock().unwrap().join("\n");
+            return Err(format!("the broker did not start:\n{said}"));
         };
         addresses.extend(listening_addresses(&line));
     }
-    (process, addresses, output)
+    Ok(Running { process, addresses, lines, output })
 }
 
 fn tidelog_config(directory: &TempDir, settings: &Settings) -> String {
     let data = directory.path().join("data").display().to_string();
-    let mut text = format!("[data]\ndir = {data:?}\n");
+    let mut text = format!("[data]\ndir = {data:?}\n{}", settings.data);
     if !settings.toml.contains("[sys]") {
         text += "[sys]\ninterval = \"0s\"\n";
     }
@@ -202,7 +277,7 @@ fn listening_addresses(line: &str) -> Vec<SocketAddr> {
         .collect()
 }
 
-fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
+fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Result<Running, String> {
     let mut addresses = Vec::new();
     let mut text = String::from("max_queued_messages 0\nallow_duplicate_messages false\n");
     text += "sys_interval 0\nset_tcp_nodelay true\nallow_anonymous true\nuser root\n";
@@ -219,18 +294,28 @@ fn launch_mosquitto(directory: &TempDir, settings: &Settings) -> Launched {
         write_text(&mut text, format_args!("listener {} 127.0.0.1\n{listener}", address.port()));
         addresses.push(address);
     }
+    if settings.is_mosquitto {
+        let data = directory.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let data = data.display();
+        write_text(&mut text, format_args!("persistence true\npersistence_location {data}/\n"));
+    }
     text += &settings.mosquitto;
     let config = directory.path().join("mosquitto.conf");
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new("/usr/sbin/mosquitto");
     command.arg("-v").arg("-c").arg(config);
+    command.envs(settings.environment.iter().cloned());
     let (process, lines, output) = spawn(command);
     loop {
         match lines.recv_timeout(START) {
-            Ok(line) if line.ends_with("running") => return (process, addresses, output),
+            Ok(line) if line.ends_with("running") => {
+                return Ok(Running { process, addresses, lines, output });
+            }
             Ok(_) => {}
             Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => {
-                panic!("mosquitto did not start:\n{}", output.lock().unwrap().join("\n"))
+                let said = output.lock().unwrap().join("\n");
+                return Err(format!("mosquitto did not start:\n{said}"));
             }
         }
     }

@@ -253,6 +253,11 @@ impl Client {
         self.session.in_flight()
     }
 
+    /// The numbers of the first and the last of them.
+    pub(crate) fn numbers_in_flight(&self) -> Option<(u64, u64)> {
+        self.session.numbers_in_flight()
+    }
+
     /// How many received messages at `QoS` 2 still wait for the broker's PUBREL.
     pub(crate) fn awaiting_release(&self) -> usize {
         self.session.awaiting_release()

@@ -111,6 +111,11 @@ impl Session {
         self.outbound.len()
     }
 
+    /// The numbers of the first and the last of them.
+    pub(super) fn numbers_in_flight(&self) -> Option<(u64, u64)> {
+        Some((self.outbound.front()?.number, self.outbound.back()?.number))
+    }
+
     /// Takes a message at `QoS` 1 or 2 into the flow and returns it with its packet id; `None` if all ids are in use.
     pub(super) fn publish(&mut self, number: u64, mut publish: Publish) -> Option<Publish> {
         let packet_id = self.next_id()?;

@@ -5,6 +5,8 @@
 //!  dictionary: (key length, key, count, bytes of the list, ordinals as differences) for each key, ascending
 //! ```
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::commitlog::Damage;
@@ -42,6 +44,8 @@ pub(in crate::commitlog) struct Summary {
     pub(in crate::commitlog) damaged: u32,
     body_bytes: u64,
     body_checksum: u32,
+    /// How often the segment had been cleaned.
+    pub(in crate::commitlog) generation: u32,
 }
 
 impl Summary {
@@ -64,6 +68,7 @@ impl Summary {
             damaged: fields.int(72),
             body_checksum: fields.int(76),
             body_bytes: fields.long(80),
+            generation: fields.int(88),
         })
     }
 
@@ -85,6 +90,7 @@ impl Summary {
         fields.extend_from_slice(&self.damaged.to_le_bytes());
         fields.extend_from_slice(&self.body_checksum.to_le_bytes());
         fields.extend_from_slice(&self.body_bytes.to_le_bytes());
+        fields.extend_from_slice(&self.generation.to_le_bytes());
         fields.resize(HEADER_BYTES - 12, 0);
         let mut header = [0; HEADER_BYTES];
         let whole = MAGIC.into_iter().chain(crc32c::crc32c(&fields).to_le_bytes()).chain(fields);
@@ -98,10 +104,10 @@ impl Summary {
     }
 }
 
-/// The bytes of an index file.
+/// The bytes of the index file of a segment that was cleaned `generation` times.
 pub(in crate::commitlog) fn encode(
     log_id: u64,
-    base_offset: Offset,
+    (base_offset, generation): (Offset, u32),
     next_offset: Offset,
     segment_bytes: u64,
     index: &MemoryIndex,
@@ -128,6 +134,7 @@ pub(in crate::commitlog) fn encode(
         damaged: u32::try_from(damage.len()).unwrap_or(u32::MAX),
         body_bytes: body.len() as u64,
         body_checksum: crc32c::crc32c(&body),
+        generation,
     };
     let mut whole = summary.encode().to_vec();
     whole.append(&mut body);
@@ -264,6 +271,24 @@ impl FileIndex {
             found.sort_unstable();
         }
         Some(found)
+    }
+
+    /// The keys, ascending, of the records whose ordinal is in one of these ranges.
+    pub(in crate::commitlog) fn keys_of(&self, ordinals: &[Range<u32>]) -> Vec<Bytes> {
+        let mut found = Vec::new();
+        let mut rest = self.dictionary.as_ref();
+        for _ in 0..self.summary.keys {
+            let Some((key, _, mut list)) = take_key(&mut rest) else { break };
+            let mut ordinal = 0_u32;
+            while let Some(step) = varint::take(&mut list) {
+                ordinal = ordinal.saturating_add(u32::try_from(step).unwrap_or(u32::MAX));
+                if ordinals.iter().any(|range| range.contains(&ordinal)) {
+                    found.push(self.dictionary.slice_ref(key));
+                    break;
+                }
+            }
+        }
+        found
     }
 
     /// The posting lists of the keys that match, unless they hold too many records.

@@ -63,6 +63,15 @@ pub(super) fn ordinal_at(batches: &[BatchEntry], offset: Offset) -> u32 {
     later.first().map_or(end, |batch| batch.ordinal_at(offset))
 }
 
+/// An ordinal such that every record with an offset below `offset` is before it.
+pub(super) fn ordinal_after(batches: &[BatchEntry], offset: Offset) -> u32 {
+    match batch_at(batches, offset) {
+        // Where in its batch a record is, its offset does not say once some were cleaned away.
+        Some(batch) if batch.span != batch.count => batch.next_ordinal(),
+        _ => ordinal_at(batches, offset),
+    }
+}
+
 /// The batch that holds this ordinal.
 pub(super) fn batch_of(batches: &[BatchEntry], ordinal: u32) -> Option<&BatchEntry> {
     let batch = batches.get(batches.partition_point(|batch| batch.next_ordinal() <= ordinal))?;

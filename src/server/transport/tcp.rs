@@ -28,12 +28,25 @@ const USER_TIMEOUT: Duration = Duration::from_mins(5);
 /// # Errors
 /// Those of the system: the address is in use, is not of this machine, or is not allowed.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    let socket = bound(address)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Whether [`bind`] would work now.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn check(address: SocketAddr) -> io::Result<()> {
+    bound(address).map(drop)
+}
+
+fn bound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// Sets what every connection has: no delay of small packets, probes of a silent peer, an end to unacknowledged bytes.

@@ -74,7 +74,7 @@ pub enum TlsError {
     #[error("{0}: no certificate in it")]
     NoCertificate(PathBuf),
     /// Certificate and key do not belong together, or are of a kind that is not supported.
-    #[error("{path}: {source}")]
+    #[error("certificate and key: {path}: {source}")]
     Certificate {
         /// The certificate's file.
         path: PathBuf,
@@ -82,7 +82,7 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// The authorities of client certificates can't be used.
-    #[error("{path}: {source}")]
+    #[error("client_ca: {path}: {source}")]
     ClientCa {
         /// Their file.
         path: PathBuf,

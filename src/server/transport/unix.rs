@@ -86,7 +86,7 @@ impl Drop for UnixSocket {
 }
 
 /// An error, unless there is no file, or one of a socket that nobody listens on.
-fn refuse_what_is_not_stale(path: &Path) -> io::Result<()> {
+pub(crate) fn refuse_what_is_not_stale(path: &Path) -> io::Result<()> {
     let file = match fs::symlink_metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

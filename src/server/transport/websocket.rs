@@ -17,11 +17,14 @@ use std::task::ready;
 use smallvec::SmallVec;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
 use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::ErrorResponse;
 use tokio_tungstenite::tungstenite::handshake::server::Request;
 use tokio_tungstenite::tungstenite::handshake::server::Response;
+use tokio_tungstenite::tungstenite::handshake::server::write_response;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::http::header;
@@ -38,6 +41,8 @@ const SUBPROTOCOL: &str = "mqtt";
 const NO_SUBPROTOCOL: &str = "MQTT over WebSocket needs the subprotocol mqtt\n";
 /// What is said to a client on another path.
 const NO_SUCH_PATH: &str = "there is no MQTT on this path\n";
+/// What is said to a client that does not ask for a WebSocket.
+const NO_UPGRADE: &str = "only MQTT over WebSocket is spoken here\n";
 /// The largest frame we send; larger writes become several.
 const FRAME_BYTES_MAX: usize = 64 << 10;
 /// The normal end of a WebSocket.
@@ -69,18 +74,24 @@ impl WebSocket {
     /// # Errors
     /// What the peer asked for is not a WebSocket for MQTT on this path (it was answered so), or its transport failed.
     pub(crate) async fn accept(
-        transport: Transport,
+        mut transport: Transport,
         path: &str,
         frame_bytes_max: u64,
     ) -> Result<Self, Box<tungstenite::Error>> {
         #[expect(clippy::result_large_err, reason = "the handshake wants it so")]
         let answer = |request: &Request, response: Response| answer(path, request, response);
         let config = WebSocketConfig::default().read_buffer_size(0).write_buffer_size(0);
-        let stream =
-            tokio_tungstenite::accept_hdr_async_with_config(transport, answer, Some(config))
-                .await?;
+        let shaken =
+            tokio_tungstenite::accept_hdr_async_with_config(&mut transport, answer, Some(config))
+                .await;
+        if let Err(error) = shaken {
+            if let Some(response) = answer_to_no_websocket(&error) {
+                write(&mut transport, &response).await?;
+            }
+            return Err(Box::new(error));
+        }
         Ok(Self {
-            inner: stream.into_inner(),
+            inner: transport,
             frames: Frames::new(frame_bytes_max),
             outbound: Outbound::default(),
         })
@@ -278,6 +289,44 @@ fn answer(
     let chosen = HeaderValue::from_static(SUBPROTOCOL);
     response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
     Ok(response)
+}
+
+/// What a client that speaks HTTP is told if it does not ask for a WebSocket: a browser, a health check.
+fn answer_to_no_websocket(error: &tungstenite::Error) -> Option<ErrorResponse> {
+    let tungstenite::Error::Protocol(violation) = error else { return None };
+    let asks_for_something_else = matches!(
+        violation,
+        ProtocolError::WrongHttpMethod
+            | ProtocolError::WrongHttpVersion
+            | ProtocolError::MissingConnectionUpgradeHeader
+            | ProtocolError::MissingUpgradeWebSocketHeader
+            | ProtocolError::MissingSecWebSocketVersionHeader
+    );
+    if asks_for_something_else {
+        let mut response = refusal(StatusCode::UPGRADE_REQUIRED, NO_UPGRADE);
+        let headers = response.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade, close"));
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return Some(response);
+    }
+    let asks_wrongly = matches!(
+        violation,
+        ProtocolError::MissingSecWebSocketKey
+            | ProtocolError::InvalidSecWebSocketKey
+            | ProtocolError::InvalidHeader(_)
+            | ProtocolError::JunkAfterRequest
+    );
+    asks_wrongly.then(|| refusal(StatusCode::BAD_REQUEST, NO_UPGRADE))
+}
+
+async fn write(transport: &mut Transport, response: &ErrorResponse) -> tungstenite::Result<()> {
+    let mut bytes = Vec::new();
+    write_response(&mut bytes, response)?;
+    bytes.extend_from_slice(response.body().as_deref().unwrap_or_default().as_bytes());
+    transport.write_all(&bytes).await?;
+    transport.shutdown().await?;
+    Ok(())
 }
 
 fn refusal(status: StatusCode, why: &'static str) -> ErrorResponse {

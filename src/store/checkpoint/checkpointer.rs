@@ -30,11 +30,13 @@ pub struct Checkpointer {
     staged: u32,
     /// Whether the last checkpoint failed somewhere on its way.
     interrupted: bool,
+    /// The state store was damaged and begun anew while the broker ran: it has not what a checkpoint could build on.
+    lost: bool,
 }
 
 impl Checkpointer {
     pub(in crate::store) fn new(store: Box<dyn StateStore>) -> Self {
-        Self { store, long: BTreeMap::new(), staged: 0, interrupted: false }
+        Self { store, long: BTreeMap::new(), staged: 0, interrupted: false, lost: false }
     }
 
     /// Makes a checkpoint durable.
@@ -46,7 +48,9 @@ impl Checkpointer {
             self.store.wipe()?;
             self.long.clear();
             self.staged = 0;
+            self.lost = false;
         } else if self.interrupted {
+            self.reopen()?;
             self.finish_interrupted()?;
         }
         self.interrupted = true;
@@ -67,6 +71,12 @@ impl Checkpointer {
             }
         }
         Ok(CheckpointDone { offset: checkpoint.offset })
+    }
+
+    /// Opens the state store again: after a failure, as on a full disk, sled takes nothing more until then.
+    fn reopen(&mut self) -> Result<(), StateError> {
+        self.lost |= self.store.open()?.moved_aside.is_some();
+        if self.lost { Err(StateError::Lost) } else { Ok(()) }
     }
 
     /// Opens the state store.

@@ -7,6 +7,7 @@
 //! Integers are LEB128 unless a width is given, and little-endian; strings and byte strings have their length in front.
 
 mod assigned;
+mod clock;
 mod group;
 mod inbound;
 mod progress;
@@ -16,6 +17,8 @@ mod subscription;
 mod will;
 
 pub use assigned::AssignedRow;
+pub use clock::ClockRow;
+pub use clock::Jump;
 pub use group::GroupKey;
 pub use group::GroupRow;
 pub use progress::ProgressRow;
@@ -60,6 +63,8 @@ pub enum Kind {
     Retained = 9,
     /// The first record of a log: the number that the log was made with.
     Origin = 10,
+    /// [`Row::Clock`].
+    Clock = 11,
 }
 
 impl Kind {
@@ -81,6 +86,7 @@ impl Kind {
             8 => Self::Group,
             9 => Self::Retained,
             10 => Self::Origin,
+            11 => Self::Clock,
             _ => return None,
         })
     }
@@ -98,6 +104,7 @@ impl Kind {
             Self::Group => "group",
             Self::Retained => "retained",
             Self::Origin => "origin",
+            Self::Clock => "clock",
         }
     }
 }
@@ -121,6 +128,8 @@ pub enum Row {
     Group(GroupKey, Option<GroupRow>),
     /// A retained message, copied from a part of the log that is about to be deleted; nobody receives it as a message.
     Retained(TopicName, Option<RetainedRow>),
+    /// The jumps of the wall clock between two runs. There is one such row.
+    Clock(ClockRow),
 }
 
 impl Row {
@@ -135,6 +144,7 @@ impl Row {
             Self::Will(..) => Kind::Will,
             Self::Group(..) => Kind::Group,
             Self::Retained(..) => Kind::Retained,
+            Self::Clock(_) => Kind::Clock,
         }
     }
 
@@ -147,7 +157,7 @@ impl Row {
             | Self::Inbound(client, ..)
             | Self::Assigned(client, ..)
             | Self::Will(client, _) => Some(client),
-            Self::Group(..) | Self::Retained(..) => None,
+            Self::Group(..) | Self::Retained(..) | Self::Clock(_) => None,
         }
     }
 
@@ -164,6 +174,7 @@ impl Row {
             Self::Will(client, _) => RowKey::Will(client.clone()),
             Self::Group(group, _) => RowKey::Group(group.clone()),
             Self::Retained(topic, _) => RowKey::Retained(topic.clone()),
+            Self::Clock(_) => RowKey::Clock,
         }
     }
 
@@ -180,6 +191,7 @@ impl Row {
             Self::Will(_, row) => put(out, row.as_ref(), WillRow::encode),
             Self::Group(_, row) => put(out, row.as_ref(), GroupRow::encode),
             Self::Retained(_, row) => put(out, row.as_ref(), RetainedRow::encode),
+            Self::Clock(row) => put(out, Some(row), ClockRow::encode),
         }
     }
 
@@ -198,6 +210,7 @@ impl Row {
             RowKey::Will(client) => Self::Will(client, take(value, WillRow::decode)?),
             RowKey::Group(group) => Self::Group(group, take(value, GroupRow::decode)?),
             RowKey::Retained(topic) => Self::Retained(topic, take(value, RetainedRow::decode)?),
+            RowKey::Clock => Self::Clock(take(value, ClockRow::decode)??),
         })
     }
 }
@@ -211,6 +224,7 @@ impl Row {
 /// Assigned                  length of client id, client id, counter (8 bytes, big-endian)
 /// Group                     length of share name, share name, filter text
 /// Retained                  topic
+/// Clock                     nothing
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowKey {
@@ -230,6 +244,8 @@ pub enum RowKey {
     Group(GroupKey),
     /// Of [`Row::Retained`].
     Retained(TopicName),
+    /// Of [`Row::Clock`].
+    Clock,
 }
 
 impl RowKey {
@@ -244,6 +260,20 @@ impl RowKey {
             Self::Will(_) => Kind::Will,
             Self::Group(_) => Kind::Group,
             Self::Retained(_) => Kind::Retained,
+            Self::Clock => Kind::Clock,
+        }
+    }
+
+    /// The client whose row has this name.
+    pub const fn client(&self) -> Option<&ClientId> {
+        match self {
+            Self::Session(client)
+            | Self::Progress(client)
+            | Self::Subscription(client, _)
+            | Self::Inbound(client, _)
+            | Self::Assigned(client, _)
+            | Self::Will(client) => Some(client),
+            Self::Group(_) | Self::Retained(_) | Self::Clock => None,
         }
     }
 
@@ -270,6 +300,7 @@ impl RowKey {
                 out.put_raw(group.filter.as_bytes());
             }
             Self::Retained(topic) => out.put_raw(topic.as_bytes()),
+            Self::Clock => {}
         }
     }
 
@@ -299,6 +330,7 @@ impl RowKey {
             Kind::Retained => {
                 Self::Retained(TopicName::try_from(std::str::from_utf8(key).ok()?).ok()?)
             }
+            Kind::Clock => input.finish(Self::Clock)?,
         })
     }
 }

@@ -25,7 +25,7 @@ pub struct ProgressRow {
     /// No number at or above it was ever sent.
     pub sent_limit: u64,
     /// The run of retained messages under way: the filter, and the last topic that was assigned.
-    pub run: Option<(Text, Text)>,
+    pub run: Option<Box<(Text, Text)>>,
     /// Every run with a lower place is done.
     pub runs_done: Offset,
 }
@@ -38,7 +38,7 @@ impl ProgressRow {
         out.put_offset(self.runs_done);
         self.acked.encode(out);
         self.received.encode(out);
-        out.put_option(self.run.as_ref(), |out, (filter, topic)| {
+        out.put_option(self.run.as_deref(), |out, (filter, topic)| {
             out.put_bytes(filter.as_bytes());
             out.put_bytes(topic.as_bytes());
         });
@@ -52,7 +52,7 @@ impl ProgressRow {
             runs_done: input.offset()?,
             acked: NumberSet::decode(input)?,
             received: NumberSet::decode(input)?,
-            run: input.option(|input| Some((input.text()?, input.text()?)))?,
+            run: input.option(|input| Some(Box::new((input.text()?, input.text()?))))?,
         })
     }
 }

@@ -64,7 +64,9 @@ impl SubscriptionRow {
 
     pub(super) fn decode(input: &mut Decoder<'_>) -> Option<Self> {
         let count = input.varint()?;
-        let spans = (0..count).map(|_| Span::decode(input)).collect::<Option<Vec<_>>>()?;
+        let mut spans = (0..count).map(|_| Span::decode(input)).collect::<Option<Vec<_>>>()?;
+        // Most subscriptions have one, and there are many of them.
+        spans.shrink_to_fit();
         Some(Self { spans })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
+use crate::collections::SortedMap;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
 use crate::mqtt::PacketId;
@@ -35,7 +36,7 @@ pub struct SessionState {
     /// How far the client has acknowledged.
     pub progress: ProgressRow,
     /// The subscriptions, under their filter's whole text; also those that have only closed spans.
-    pub subscriptions: BTreeMap<Text, SubscriptionRow>,
+    pub subscriptions: SortedMap<Text, SubscriptionRow>,
     /// Packet ids of QoS 2 messages that are not released.
     pub inbound: BTreeMap<PacketId, Offset>,
     /// What was given to this session alone, under place and counter.
@@ -45,7 +46,7 @@ pub struct SessionState {
     /// Runs of retained messages that are due, in order of place.
     pub runs: VecDeque<Run>,
     /// What is published when the client goes.
-    pub will: Option<WillRow>,
+    pub will: Option<Box<WillRow>>,
 }
 
 impl SessionState {
@@ -95,8 +96,8 @@ impl Client {
                 self.state.inbound.remove(&id);
             }
             Row::Assigned(_, counter, row) => self.assign(counter, row, offset),
-            Row::Will(_, row) => self.state.will = row,
-            Row::Group(..) | Row::Retained(..) => {}
+            Row::Will(_, row) => self.state.will = row.map(Box::new),
+            Row::Group(..) | Row::Retained(..) | Row::Clock(_) => {}
         }
     }
 
@@ -126,7 +127,7 @@ impl Client {
                 Row::Assigned(client.clone(), *counter, Some(row.clone()))
             }));
         }
-        rows.extend(will.clone().map(|row| Row::Will(client.clone(), Some(row))));
+        rows.extend(will.as_deref().map(|row| Row::Will(client.clone(), Some(row.clone()))));
         rows
     }
 

@@ -29,6 +29,7 @@ use crate::mqtt::QoS;
 use crate::mqtt::TopicName;
 use crate::mutant::Mutant;
 use crate::store::AssignedRow;
+use crate::store::ClockRow;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::MessageView;
@@ -57,9 +58,11 @@ pub struct Retained {
 /// All that the log says about sessions, groups and retained messages.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    clients: BTreeMap<ClientId, Client>,
+    /// Apart from their names, so that these lie close together.
+    clients: BTreeMap<ClientId, Box<Client>>,
     retained: BTreeMap<TopicName, Retained>,
     groups: BTreeMap<GroupKey, GroupRow>,
+    clock: ClockRow,
 }
 
 impl PartialEq for State {
@@ -68,6 +71,7 @@ impl PartialEq for State {
         self.sessions().eq(other.sessions())
             && self.retained == other.retained
             && self.groups == other.groups
+            && self.clock == other.clock
     }
 }
 
@@ -102,6 +106,11 @@ impl State {
     /// Every shared group, in the order of names.
     pub fn groups(&self) -> &BTreeMap<GroupKey, GroupRow> {
         &self.groups
+    }
+
+    /// The jumps of the wall clock.
+    pub fn clock(&self) -> &ClockRow {
+        &self.clock
     }
 
     /// Whether the rows of a client go to the log.
@@ -185,6 +194,10 @@ impl State {
         match row {
             Row::Retained(topic, row) => self.put_retained(topic, row, offset, changes),
             Row::Group(group, row) => self.put_group(group, row, changes),
+            Row::Clock(row) => {
+                changes.insert(RowKey::Clock);
+                self.clock = row;
+            }
             Row::Session(client, None) => self.end_session(&client, changes),
             Row::Session(ref client, _)
             | Row::Progress(ref client, _)
@@ -210,18 +223,25 @@ impl State {
             self.note_assignment(assigned, changes);
         }
         let is_will = matches!(row, Row::Will(..));
-        let client =
-            self.clients.entry(id.clone()).or_insert_with(|| Client::new(recorded && !is_will));
+        let client = self
+            .clients
+            .entry(id.clone())
+            .or_insert_with(|| Box::new(Client::new(recorded && !is_will)));
+        let known = client.state.recorded;
         client.state.recorded |= recorded && matches!(row, Row::Session(..));
+        client.oldest = client.oldest.min(offset);
         let mut unnoted = Changes::new();
         let noted = if client.state.recorded || is_will {
-            client.oldest = client.oldest.min(offset);
             changes.insert(row.key());
-            changes
+            &mut *changes
         } else {
             &mut unnoted
         };
         client.put(row, offset, noted);
+        if !known && client.state.recorded {
+            // In a log that was cleaned, the session's first record may be behind those of its other rows.
+            changes.extend(client.rows(id).iter().map(Row::key));
+        }
         if client.is_empty() {
             self.clients.remove(id);
         }

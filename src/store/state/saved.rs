@@ -1,8 +1,8 @@
 //! Rows as a checkpoint keeps them, and the way back.
 //!
 //! ```text
-//! of a client, of a group   the oldest offset that the client's rows rest on (0 for a group) | value, as in a record
-//! Retained                  offset of the record with the content | message offset | timestamp | expiry (optional)
+//! of a client, a group, Clock   the oldest offset that the client's rows rest on (0 for the others) | value, as in a record
+//! Retained                      offset of the record with the content | message offset | timestamp | expiry (optional)
 //! ```
 
 use crate::commitlog::Offset;
@@ -25,6 +25,8 @@ impl State {
                 let row = self.groups.get(group)?.clone();
                 (Offset::ZERO, Row::Group(group.clone(), Some(row)))
             }
+            RowKey::Clock if self.clock.is_empty() => return None,
+            RowKey::Clock => (Offset::ZERO, Row::Clock(self.clock.clone())),
             RowKey::Session(id)
             | RowKey::Progress(id)
             | RowKey::Subscription(id, _)
@@ -57,7 +59,7 @@ impl State {
             self.put(row, oldest, true, &mut Changes::new());
             return Some(());
         };
-        let client = self.clients.entry(id).or_insert_with(|| Client::new(true));
+        let client = self.clients.entry(id).or_insert_with(|| Box::new(Client::new(true)));
         client.oldest = client.oldest.min(oldest);
         client.put(row, oldest, &mut Changes::new());
         Some(())
@@ -70,7 +72,7 @@ impl Client {
         let id = id.clone();
         let state = &self.state;
         if let RowKey::Will(_) = key {
-            return Some(Row::Will(id, Some(state.will.clone()?)));
+            return Some(Row::Will(id, Some(state.will.as_deref()?.clone())));
         }
         if !state.recorded {
             return None;
@@ -88,7 +90,9 @@ impl Client {
             RowKey::Assigned(_, counter) => {
                 Row::Assigned(id, *counter, Some(self.assigned(*counter)?.clone()))
             }
-            RowKey::Will(_) | RowKey::Group(_) | RowKey::Retained(_) => return None,
+            RowKey::Will(_) | RowKey::Group(_) | RowKey::Retained(_) | RowKey::Clock => {
+                return None;
+            }
         })
     }
 }

@@ -1,0 +1,70 @@
+//! What was sent, when at the earliest and at the latest it became the broker's.
+
+use std::collections::BTreeMap;
+
+use super::Micros;
+use super::Sent;
+use super::Seq;
+
+/// A message, and the bounds of the moment at which the broker took it.
+pub(super) struct Known {
+    pub(super) sent: Sent,
+    /// Sent for the first time.
+    pub(super) first: Seq,
+    pub(super) first_at: Micros,
+    /// Acknowledged for the first time.
+    pub(super) acknowledged: Option<(Seq, Micros)>,
+    /// How many messages the broker may have made of it at QoS 2.
+    pub(super) takings: u32,
+}
+
+impl Known {
+    /// The broker can't have taken it after this.
+    pub(super) fn last(&self) -> Seq {
+        self.acknowledged.map_or(Seq::MAX, |(seq, _)| seq)
+    }
+}
+
+/// All messages, by number.
+#[derive(Default)]
+pub(super) struct Messages(BTreeMap<u64, Known>);
+
+impl Messages {
+    pub(super) fn publishing(&mut self, sent: &Sent, seq: Seq, at: Micros) {
+        let known =
+            Known { sent: sent.clone(), first: seq, first_at: at, acknowledged: None, takings: 1 };
+        self.0.entry(sent.number).or_insert(known);
+    }
+
+    pub(super) fn acknowledged(&mut self, number: u64, seq: Seq, at: Micros) {
+        if let Some(known) = self.0.get_mut(&number) {
+            known.acknowledged.get_or_insert((seq, at));
+        }
+    }
+
+    /// The session that a client resumes may be another one than it thinks: what it sends again is new to that.
+    pub(super) fn session_may_be_new(&mut self, publisher: &str) {
+        let open = self.0.values_mut().filter(|known| {
+            known.sent.publisher == publisher && !known.sent.is_will && known.acknowledged.is_none()
+        });
+        open.for_each(|known| known.takings += 1);
+    }
+
+    /// For the broker, what was taken before a jump of its clock is as old as if it had been taken at another time.
+    pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+        for known in self.0.values_mut() {
+            known.first_at = known.first_at.saturating_sub(more);
+            if let Some((_, at)) = &mut known.acknowledged {
+                *at += less;
+            }
+        }
+    }
+
+    pub(super) fn get(&self, number: u64) -> Option<&Known> {
+        self.0.get(&number)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Known> {
+        self.0.values()
+    }
+}

@@ -1,0 +1,127 @@
+//! A full disk: publishes are refused, everything else goes on, and so do publishes when there is space again.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::control::Action;
+use crate::control::ENOSPC;
+use crate::control::Plot;
+use crate::control::SIZE;
+use crate::control::WRITE;
+use crate::rig::Rig;
+use crate::wire::Version;
+use crate::wire::client::Client;
+use crate::wire::process::Broker;
+use crate::wire::process::Settings;
+use crate::wire::request::Publish;
+
+/// How long the broker may take to notice.
+const NOTICE: Duration = Duration::from_secs(20);
+
+/// Quota exceeded.
+const REFUSED: u8 = 0x97;
+
+/// Messages that are sent so that the disk is full, and how large they are.
+const MESSAGES: u16 = 64;
+const MESSAGE_BYTES: usize = 64 << 10;
+
+const SMALL: &str = "segment_size = \"1 MiB\"\ntail_memory = \"1 MiB\"\n";
+
+#[test]
+fn a_write_that_finds_no_space_refuses_publishes_until_there_is() {
+    let mut rig = Rig::start(SMALL);
+    let control = &rig.control;
+    let action = Action::Fail(ENOSPC);
+    let fill = || control.plot(Plot { kinds: WRITE | SIZE, call: 1, action, sticky: true });
+    check(&mut rig.broker, fill, || control.clear());
+}
+
+#[test]
+fn a_file_system_without_space_refuses_publishes_until_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let Some(_mounted) = Mounted::small(&data) else {
+        println!("SKIPPED: a small tmpfs can't be mounted here, which takes root");
+        return;
+    };
+    let mut broker =
+        Broker::start_in(folder, Settings { data: SMALL.to_owned(), ..Settings::default() });
+    let filler = data.join("filler");
+    check(&mut broker, || fill(&filler), || fs::remove_file(&filler).unwrap());
+}
+
+/// A tmpfs, until the end of the test.
+struct Mounted<'a>(&'a Path);
+
+impl<'a> Mounted<'a> {
+    fn small(path: &'a Path) -> Option<Self> {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"])
+            .arg(path)
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(path))
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        // The broker may still have its files open.
+        Command::new("umount").arg("--lazy").arg(self.0).status().ok();
+    }
+}
+
+/// Takes all the space that is left.
+fn fill(filler: &Path) {
+    let mut file = fs::File::create(filler).unwrap();
+    let mut size = 1 << 20;
+    while size > 0 {
+        if file.write_all(&vec![0; size]).is_err() {
+            size /= 2;
+        }
+    }
+}
+
+fn check(broker: &mut Broker, fill: impl FnOnce(), free: impl FnOnce()) {
+    let (address, process) = (broker.address(), broker.id());
+    let mut subscriber = Client::persistent(address, Version::V5, "subscriber");
+    subscriber.subscribe(&[("a/#", 1)]);
+    let mut first = Client::persistent(address, Version::V5, "first");
+    let mut new = Client::persistent(address, Version::V5, "new");
+    let mut old = Client::persistent(address, Version::V4, "old");
+    assert_eq!(new.publish(message("a/before", 1)), 0);
+    assert_eq!(subscriber.take().topic, "a/before");
+    fill();
+    for number in 0..MESSAGES {
+        let payload = "x".repeat(MESSAGE_BYTES);
+        let publish = Publish::new("b", &payload).qos(1).id(number + 1);
+        first.send(&publish.bytes(Version::V5));
+    }
+    assert!(broker.wait_for_line("the disk is full", NOTICE), "{}", broker.output());
+    assert_eq!(new.publish(message("a/refused", 1)), REFUSED);
+    assert_eq!(new.publish(message("a/refused", 2)), REFUSED);
+    old.send(&message("a/refused", 1).id(1).bytes(Version::V4));
+    assert_eq!(old.expect_close(), None);
+    subscriber.ping();
+    new.ping();
+    free();
+    for number in 0..MESSAGES {
+        let code = first.wait_puback(number + 1);
+        assert!(code == 0 || code == REFUSED, "{code:#04x}");
+    }
+    // It looks twice a second whether there is space.
+    let begun = Instant::now();
+    while new.publish(message("a/after", 1)) == REFUSED {
+        assert!(begun.elapsed() < NOTICE, "there is space, and messages are still refused");
+    }
+    assert_eq!(subscriber.take().topic, "a/after");
+    assert_eq!(broker.id(), process);
+}
+
+fn message(topic: &str, qos: u8) -> Publish {
+    Publish::new(topic, "text").qos(qos)
+}

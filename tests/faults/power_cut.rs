@@ -1,0 +1,152 @@
+//! The power is cut under a mixed load, again and again, and every promise is kept.
+
+use std::time::Duration;
+
+use crate::chance::Chance;
+use crate::load::Load;
+use crate::load::Mix;
+use crate::number;
+use crate::power::Lost;
+use crate::power::Names;
+use crate::power::Survives;
+use crate::rig::Rig;
+use crate::seed;
+
+/// How often a plain run cuts.
+const CUTS: u64 = 10;
+
+/// How often the power of one world is cut.
+const CUTS_OF_A_WORLD: u64 = 5;
+
+/// A loaded broker that acknowledges nothing for so long is stuck.
+const STALL: Duration = Duration::from_mins(1);
+
+/// Worlds in which a broker that does not do what it says has to be found out.
+const CONTROLS_MAX: u64 = 6;
+
+const DURABLE: &str = "segment_size = \"1 MiB\"\ncheckpoint_interval = \"1s\"\n";
+
+/// What is wrong with the broker's disk or its settings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    None,
+    /// A sync is not remembered.
+    Lies,
+    /// The broker does not ask for one.
+    NotAsked,
+    /// The same, but the power is not cut.
+    NotAskedAndNotCut,
+}
+
+/// How many messages a world acknowledged, and what was wrong in it.
+struct Verdict {
+    acknowledged: u64,
+    lost: Lost,
+    violations: Vec<String>,
+}
+
+#[test]
+fn power_cuts_lose_nothing_acknowledged() {
+    let seed = seed();
+    let cuts = number("FAULTS_CUTS").unwrap_or(CUTS);
+    let (mut acknowledged, mut lost) = (0, Lost::default());
+    for (world, first) in (0..cuts).step_by(usize::try_from(CUTS_OF_A_WORLD).unwrap()).enumerate() {
+        let (seed, cuts) = (seed + world as u64, CUTS_OF_A_WORLD.min(cuts - first));
+        println!(
+            "{cuts} cuts; replay: FAULTS_SEED={seed} FAULTS_CUTS={cuts} cargo test --test faults power_cuts_lose"
+        );
+        let verdict = run(seed, cuts, Flaw::None);
+        assert!(verdict.violations.is_empty(), "seed {seed}:\n{}", verdict.violations.join("\n"));
+        acknowledged += verdict.acknowledged;
+        lost += verdict.lost;
+    }
+    println!("{cuts} cuts, {acknowledged} messages acknowledged, none lost; undone: {lost:?}");
+    assert!(acknowledged > 10 * cuts, "there was no load");
+    assert!(lost.files + lost.names > 0, "the cuts took nothing away");
+}
+
+#[test]
+fn a_disk_that_lies_is_found_out() {
+    assert_found_out(Flaw::Lies);
+}
+
+#[test]
+fn a_broker_that_does_not_sync_is_found_out() {
+    assert_found_out(Flaw::NotAsked);
+}
+
+#[test]
+fn a_broker_that_does_not_sync_loses_nothing_without_a_cut() {
+    let seed = seed();
+    println!("FAULTS_SEED={seed}");
+    let verdict = run(seed, 3, Flaw::NotAskedAndNotCut);
+    assert!(verdict.violations.is_empty(), "{}", verdict.violations.join("\n"));
+}
+
+fn assert_found_out(flaw: Flaw) {
+    let seed = seed();
+    println!("FAULTS_SEED={seed}");
+    let found = (0..CONTROLS_MAX)
+        .find_map(|world| run(seed + world, 3, flaw).violations.into_iter().next());
+    println!("found: {}", found.as_deref().unwrap_or("nothing"));
+    assert!(found.is_some(), "cuts that take acknowledged messages away are not seen");
+}
+
+fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
+    let mut chance = Chance::new(seed);
+    let mut load = Load::new(chance.bits(), Mix::draw(&mut chance));
+    let durability = if matches!(flaw, Flaw::NotAsked | Flaw::NotAskedAndNotCut) {
+        "durability = \"os\"\n"
+    } else {
+        ""
+    };
+    let mut rig = Rig::start(&format!("{DURABLE}{durability}"));
+    rig.ground.names = *chance.pick(&[Names::WithFolder, Names::WithAnything]);
+    if flaw == Flaw::Lies {
+        rig.control.forget_syncs();
+    }
+    let mut lost = Lost::default();
+    let mut everything_seen = flaw == Flaw::NotAskedAndNotCut;
+    for _ in 0..cuts {
+        // A broker that was killed before the power was cut has left bytes behind that it never synced.
+        for _ in 0..chance.below(3) {
+            let target = chance.delay(1, 100);
+            storm(&mut load, &mut rig, target, Duration::ZERO);
+            rig.broker.start_again();
+            load.recovered();
+        }
+        let target = chance.delay(1, 400);
+        // Some lives are long enough for checkpoints.
+        let millis = chance.between(500, 2_500);
+        let longer = Duration::from_millis(*chance.pick(&[0, 0, millis]));
+        storm(&mut load, &mut rig, target, longer);
+        let survives =
+            *chance.pick(&[Survives::Nothing, Survives::Blocks(512), Survives::Blocks(4_096)]);
+        if flaw != Flaw::NotAskedAndNotCut {
+            everything_seen |= rig.ground.saw_everything();
+            lost += rig.cut(survives, &mut chance);
+        }
+        if let Err(said) = rig.broker.try_start_again() {
+            let violations = vec![said];
+            return Verdict { acknowledged: load.acknowledged(), lost, violations };
+        }
+        load.recovered();
+    }
+    assert!(everything_seen, "the shim does not see what it should");
+    let acknowledged = load.acknowledged();
+    let mut violations = load.violations();
+    violations.extend(rig.damage());
+    if violations.is_empty() {
+        violations = load.settle(rig.broker.address());
+    }
+    Verdict { acknowledged, lost, violations }
+}
+
+/// Everybody runs until so many messages are acknowledged, and for a while longer; then the broker is killed.
+fn storm(load: &mut Load, rig: &mut Rig, target: u64, longer: Duration) {
+    load.storm(rig.broker.address(), |history| {
+        assert!(history.await_acknowledged(target, STALL), "the broker is stuck");
+        assert!(rig.broker.wait_for_end(longer).is_none(), "{}", rig.broker.output());
+        rig.kill();
+    });
+}
