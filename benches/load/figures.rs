@@ -101,11 +101,12 @@ impl Figures {
             let mut values: Vec<f64> =
                 rounds.iter().filter_map(|round| round.get(measure)).collect();
             values.sort_by(f64::total_cmp);
-            let place = match measure {
-                Measure::Lost | Measure::Repeated => values.len() - 1,
-                _ => values.len() / 2,
+            let (last, upper) = (values.len() - 1, values.len() / 2);
+            let value = match measure {
+                Measure::Lost | Measure::Repeated => values[last],
+                _ => f64::midpoint(values[last - upper], values[upper]),
             };
-            median.set(measure, values[place]);
+            median.set(measure, value);
         }
         median
     }
