@@ -96,34 +96,41 @@ impl Checker {
         if !fresh {
             return Ok(());
         }
-        let own = known.sent.publisher == session.client;
-        // With RETAIN kept as published, the answer to a later SUBSCRIBE looks like the message itself.
-        let answers = delivery.retain
-            && session.spans.iter().any(|span| asks(span, delivery) && span.sent > known.first);
-        // A second copy may be the first that a later subscription brings.
-        let from_the_first = session.surely_covers(&delivery.topic, own, known.first, self.seq);
         let arrivals = session.count(number, delivery.qos);
         let allowed = copies_allowed(session, known);
         if delivery.qos == 2 && arrivals.at_qos2 > allowed {
             return Err(format!("{} arrived {} times at QoS 2", known.sent, arrivals.at_qos2));
         }
-        let shared = session
-            .spans
-            .iter()
-            .any(|span| span.share().is_some() && span.matches(&delivery.topic));
-        if arrivals.all == 1
-            && !run
-            && !answers
-            && !shared
-            && !known.sent.is_will
-            && known.sent.expiry.is_none()
-            && from_the_first
-            && let Some(later) = session.note_order(known)
-        {
-            return Err(format!("{} arrived after {later}, which was sent later", known.sent));
+        if arrivals.all == 1 && !run {
+            check_order(session, known, delivery, self.seq)?;
         }
         if known.sent.is_will { self.wills.arrived(number, delivery.sent_at) } else { Ok(()) }
     }
+}
+
+/// The first copy of a message comes in the order of its publisher, where only one way leads to the session.
+fn check_order(
+    session: &mut Session,
+    known: &Known,
+    delivery: &Delivery,
+    now: u64,
+) -> Result<(), String> {
+    let own = known.sent.publisher == session.client;
+    // With RETAIN kept as published, the answer to a later SUBSCRIBE looks like the message itself.
+    let answers = delivery.retain
+        && session.spans.iter().any(|span| asks(span, delivery) && span.sent > known.first);
+    let shared =
+        session.spans.iter().any(|span| span.share().is_some() && span.matches(&delivery.topic));
+    if answers || shared || known.sent.is_will || known.sent.expiry.is_some() {
+        return Ok(());
+    }
+    // A second copy may be the first that a later subscription brings.
+    if session.surely_covers(&delivery.topic, own, known.first, now)
+        && let Some(later) = session.note_order(known)
+    {
+        return Err(format!("{} arrived after {later}, which was sent later", known.sent));
+    }
+    Ok(())
 }
 
 /// Whether the message may be an answer to the SUBSCRIBE that this span began with.

@@ -8,6 +8,12 @@ use crate::run;
 /// How many seeds a bug may survive.
 const SEEDS_MAX: u64 = 150;
 
+/// Bugs that histories show too seldom; who sees them.
+const SEEN_ELSEWHERE: [(Mutant, &str); 2] = [
+    (Mutant::CleanerDropsTombstone, "cargo test --features mutants --test store seen"),
+    (Mutant::PauseIsSilence, "cargo test --features mutants --test scripts seen"),
+];
+
 /// The first seed that shows the bug, and how.
 fn caught(mutant: Mutant) -> Option<(u64, String)> {
     activate(Some(mutant));
@@ -19,11 +25,15 @@ fn caught(mutant: Mutant) -> Option<(u64, String)> {
     found
 }
 
-/// The bugs to try: all, or the one that `SIM_MUTANT` names.
+/// The bugs to try: all that histories show, or the one that `SIM_MUTANT` names.
 #[expect(clippy::disallowed_methods, reason = "the bug to try comes from whoever runs the test")]
 fn chosen() -> Vec<Mutant> {
     let name = std::env::var("SIM_MUTANT").ok();
-    let chosen = |mutant: &Mutant| name.as_deref().is_none_or(|name| mutant.name() == name);
+    let elsewhere = |mutant: &Mutant| SEEN_ELSEWHERE.iter().any(|(seen, _)| seen == mutant);
+    let chosen = |mutant: &Mutant| match &name {
+        Some(name) => mutant.name() == name,
+        None => !elsewhere(mutant),
+    };
     Mutant::ALL.into_iter().filter(chosen).collect()
 }
 
@@ -31,6 +41,9 @@ fn chosen() -> Vec<Mutant> {
 fn mutants() {
     let chosen = chosen();
     assert!(!chosen.is_empty(), "SIM_MUTANT names no bug");
+    for (mutant, command) in SEEN_ELSEWHERE {
+        println!("{}: not tried here, but by {command}", mutant.name());
+    }
     let mut survivors = Vec::new();
     for mutant in chosen {
         match caught(mutant) {
