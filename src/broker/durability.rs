@@ -36,14 +36,24 @@ enum Space {
     None,
 }
 
+/// What becomes of a batch in flight that met a full disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    /// It did not, or it is with the writer again.
+    No,
+    /// It waits for space.
+    Waiting,
+    /// It may be tried again.
+    Due,
+}
+
 /// The commit under way, and who waits for the next one.
 #[derive(Debug)]
 pub(super) struct CommitState {
     durability: Durability,
     in_flight: Option<(PendingBatch, Timestamp)>,
     space: Space,
-    /// The batch in flight met a full disk and is not with the writer now.
-    stalled: bool,
+    retry: Retry,
     /// Whether somebody will look, or looks, whether there is space again.
     looking: bool,
     /// What the disk has failed with.
@@ -59,7 +69,7 @@ impl CommitState {
             durability,
             in_flight: None,
             space: Space::Enough,
-            stalled: false,
+            retry: Retry::No,
             looking: false,
             poisoned: None,
             checkpointing: false,
@@ -142,17 +152,38 @@ impl Broker {
         self.commit.released(&self.store)
     }
 
-    /// Starts a commit of all that was appended, unless one is under way.
-    pub(super) fn start_commit(&mut self) {
+    /// Whether [`Broker::take_commit`] has something to give.
+    pub fn wants_commit(&self) -> bool {
+        match &self.commit.in_flight {
+            Some(_) => self.commit.retry == Retry::Due,
+            None => self.commit.poisoned.is_none() && self.store.has_batch(),
+        }
+    }
+
+    /// What is to be written and made durable, then [`Event::Committed`]; `None` when nothing is, or while a commit is under way.
+    ///
+    /// It is everything that was appended until now: who asks a little later gets more with one sync. Who does not ask leaves
+    /// everybody waiting.
+    ///
+    /// [`Event::Committed`]: crate::broker::Event::Committed
+    #[must_use]
+    pub fn take_commit(&mut self) -> Option<PendingBatch> {
+        if !self.wants_commit() {
+            return None;
+        }
+        if let Some((batch, _)) = &self.commit.in_flight {
+            self.commit.retry = Retry::No;
+            return Some(batch.clone());
+        }
+        let batch = self.store.take_batch()?;
+        self.commit.in_flight = Some((batch.clone(), self.now));
+        Some(batch)
+    }
+
+    /// Where nothing is promised, nothing waits for a commit.
+    pub(super) fn advance_unpromised(&mut self) {
         if self.commit.durability == Durability::None {
             self.advance();
-        }
-        if self.commit.in_flight.is_some() || self.commit.poisoned.is_some() {
-            return;
-        }
-        if let Some(batch) = self.store.take_batch() {
-            self.commit.in_flight = Some((batch.clone(), self.now));
-            self.outputs.push_back(Output::Commit(batch));
         }
     }
 
@@ -176,7 +207,7 @@ impl Broker {
             }
             Err(error) if error.is_full() => {
                 self.commit.in_flight = Some((batch, started));
-                self.commit.stalled = true;
+                self.commit.retry = Retry::Waiting;
                 self.disk_is_full();
                 if std::mem::replace(&mut self.commit.space, Space::None) != Space::None {
                     tracing::error!(%error, "there is no space left: nothing is acknowledged until there is");
@@ -187,11 +218,10 @@ impl Broker {
         }
     }
 
-    /// Tries the batch again that met a full disk.
+    /// Has the batch tried again that met a full disk.
     pub(super) fn retry_commit(&mut self) {
-        if let Some((batch, _)) = self.commit.in_flight.as_ref().filter(|_| self.commit.stalled) {
-            self.outputs.push_back(Output::Commit(batch.clone()));
-            self.commit.stalled = false;
+        if self.commit.retry == Retry::Waiting {
+            self.commit.retry = Retry::Due;
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! The driver calls [`super::Broker::handle`] with the time and an [`Event`], then takes every
 //! [`Output`] with [`super::Broker::poll_output`] until there is none, then sleeps until the next event or
-//! until [`super::Broker::poll_timeout`]. Whatever takes long is a ticket: an output that starts it
-//! ([`Output::Commit`], [`Output::Fetch`], [`Output::Verify`], [`Output::Checkpoint`], [`Output::Truncate`],
+//! until [`super::Broker::poll_timeout`]. What is to be made durable it takes with [`super::Broker::take_commit`], when it sees fit.
+//! Whatever else takes long is a ticket: an output that starts it ([`Output::Fetch`], [`Output::Verify`], [`Output::Checkpoint`], [`Output::Truncate`],
 //! [`Output::Replenish`], [`Output::Clean`]) and an event that brings its result.
 //! At most one commit, one checkpoint and one truncation or cleaning are under way at a time; fetches and verifications are bounded by
 //! the number of connections.
@@ -18,7 +18,6 @@ use smallvec::SmallVec;
 use crate::access::PasswordJob;
 use crate::access::Verdict;
 use crate::commitlog::Committed;
-use crate::commitlog::PendingBatch;
 use crate::commitlog::ReadRequest;
 use crate::commitlog::ReadResult;
 use crate::commitlog::StorageError;
@@ -146,8 +145,6 @@ pub enum Output {
         /// The connection.
         connection: ConnectionId,
     },
-    /// Write the batch and make it durable, then [`Event::Committed`].
-    Commit(PendingBatch),
     /// Read from the disk, then [`Event::Fetched`].
     Fetch {
         /// Names the read.

@@ -439,7 +439,6 @@ impl Broker {
             Stopping::Draining => {
                 self.stopping = Stopping::Leaving;
                 self.disconnect_all();
-                self.start_commit();
                 self.go_on_stopping();
             }
             Stopping::Leaving => {

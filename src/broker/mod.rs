@@ -1,13 +1,13 @@
 //! All sessions and their one owner: route, deliver, wait for durability.
 //!
 //! A [`Broker`] is a value. It has no thread, no clock, no socket and no file: [`Broker::handle`] takes the time and an [`Event`],
-//! [`Broker::poll_output`] says what is to be done, [`Broker::poll_timeout`] when to come back at the latest. The same events at the same times
+//! [`Broker::poll_output`] says what is to be done, [`Broker::take_commit`] what is to be made durable, [`Broker::poll_timeout`] when to come back at the latest. The same events at the same times
 //! with the same seed give the same outputs.
 //!
 //! ```text
 //!  bytes ─► receive ─► publish ───► store (open batch) ─► route ─► deliver (QoS 0, live)
 //!               │      subscribe ─┘        │                └────► unrouted ──┐
-//!               │      connect             ▼ Output::Commit                   │
+//!               │      connect             ▼ take_commit                      │
 //!               └────► acknowledge   Event::Committed ─► release acks ─► route durable ─► deliver (QoS 1, 2, live)
 //!                                                                  └─► turns: clients and groups that are behind
 //! ```
@@ -208,7 +208,7 @@ const TURNS_PER_EVENT: usize = 32;
 const TIMER_REACH: Duration = Duration::from_mins(1);
 
 impl Broker {
-    /// Takes an event. Afterwards take every [`Output`] with [`Broker::poll_output`].
+    /// Takes an event. Afterwards take every [`Output`] with [`Broker::poll_output`], and, soon, what [`Broker::take_commit`] has.
     ///
     /// `now` never decreases from call to call.
     pub fn handle(&mut self, now: Timestamp, event: Event<'_>) {
@@ -235,7 +235,7 @@ impl Broker {
         self.take_turns();
         self.write_due_progress();
         self.store.end_group();
-        self.start_commit();
+        self.advance_unpromised();
         self.go_on_stopping();
     }
 

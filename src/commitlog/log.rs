@@ -189,6 +189,11 @@ impl Log {
         self.ready.push_back(PendingBatch { batch, segment, sealed: self.handover.take() });
     }
 
+    /// Whether records wait to be taken.
+    pub fn has_batch(&self) -> bool {
+        !self.ready.is_empty() || !self.open.is_empty()
+    }
+
     /// The next batch to be written, in order; `None` when nothing waits. Several may be in flight.
     ///
     /// Batches are written by one writer in the order they were taken.

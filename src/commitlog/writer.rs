@@ -355,6 +355,12 @@ impl Writer {
         });
     }
 
+    /// Whether [`Writer::maintain`] has something to do.
+    pub fn wants_maintenance(&self) -> bool {
+        let unprepared = matches!(self.prepared, Prepared::Nothing | Prepared::Filling(..));
+        !self.poisoned && (!self.indexes.is_empty() || (self.preallocate && unprepared))
+    }
+
     /// One bounded step of work that need not be done inside a commit: writes the index of a sealed segment, or gets
     /// the next segment's file ready. Returns whether there is more to do. Call it when nothing waits to be committed.
     ///

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  connection task ──┐                 ┌─► mailboxes ─► connection tasks
-//!  alarm task ───────┼─► turn (lock) ──┼─► work: commit, fetch, verify, checkpoint, truncate
-//!  worker threads ───┘                 └─► the end: stopped, poisoned
+//!  alarm task ───────┼─► turn (lock) ──┼─► work: fetch, verify, checkpoint, truncate, clean
+//!  worker threads ───┤                 ├─► the end: stopped, poisoned
+//!  commit task ──────┘                 └─► commit due ─► commit task, or, while the disk is slow, work
 //! ```
 //!
 //! A turn hands events in, takes all outputs and passes each on without waiting for anything; whom to wake is found
@@ -16,6 +17,7 @@
 )]
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -23,6 +25,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::watch;
@@ -30,14 +33,20 @@ use tokio::task;
 use tokio::time;
 
 use super::clock::Clock;
+use super::committer::CommitEnd;
+use super::committer::Committer;
 use super::mailbox::Mailbox;
 use super::work::Work;
 use crate::broker::event::ConnectionId;
 use crate::broker::event::Event;
 use crate::broker::event::Output;
 use crate::collections::Map;
+use crate::commitlog::PendingBatch;
 use crate::commitlog::StorageError;
 use crate::time::Timestamp;
+
+/// How often a commit lets go first who is ready: those who wait for the thread, and those whom the system then says are ready.
+const YIELDS: usize = 2;
 
 /// What is driven: [`Broker`](crate::broker::Broker), or something simpler to test transports with.
 pub trait Core: Send {
@@ -49,6 +58,12 @@ pub trait Core: Send {
 
     /// When to come back at the latest, with [`Event::Tick`].
     fn poll_timeout(&self) -> Option<Timestamp>;
+
+    /// Whether [`Core::take_commit`] has something to give.
+    fn wants_commit(&self) -> bool;
+
+    /// What is to be made durable, then [`Event::Committed`].
+    fn take_commit(&mut self) -> Option<PendingBatch>;
 }
 
 /// What is driven after the end.
@@ -62,6 +77,14 @@ impl Core for NoCore {
     }
 
     fn poll_timeout(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn wants_commit(&self) -> bool {
+        false
+    }
+
+    fn take_commit(&mut self) -> Option<PendingBatch> {
         None
     }
 }
@@ -83,6 +106,8 @@ pub(super) struct Driver {
     turn: Mutex<Turn>,
     /// Says that the alarm is to go off earlier than it was set for.
     earlier: Notify,
+    /// Says that the core wants a commit.
+    commit_due: Notify,
     end: watch::Sender<Option<End>>,
     connections: AtomicU64,
 }
@@ -95,6 +120,8 @@ struct Turn {
     work: Option<Work>,
     /// When the alarm goes off.
     alarm: Option<Timestamp>,
+    /// The commit task was told, and will come.
+    commit_coming: bool,
     wakers: Vec<Waker>,
 }
 
@@ -107,12 +134,19 @@ impl fmt::Debug for Driver {
 impl Driver {
     /// Drives `core`. Slow work is refused until [`Driver::employ`].
     pub(super) fn new(clock: Clock, core: Box<dyn Core>) -> Arc<Self> {
-        let turn =
-            Turn { core, mailboxes: Map::default(), work: None, alarm: None, wakers: Vec::new() };
+        let turn = Turn {
+            core,
+            mailboxes: Map::default(),
+            work: None,
+            alarm: None,
+            commit_coming: false,
+            wakers: Vec::new(),
+        };
         Arc::new(Self {
             clock,
             turn: Mutex::new(turn),
             earlier: Notify::new(),
+            commit_due: Notify::new(),
             end: watch::Sender::new(None),
             connections: AtomicU64::new(0),
         })
@@ -151,8 +185,12 @@ impl Driver {
             turn.alarm = timeout;
             self.earlier.notify_one();
         }
+        let commit_due = turn.see_to_commit();
         let mut wakers = std::mem::take(&mut turn.wakers);
         drop(turn);
+        if commit_due {
+            self.commit_due.notify_one();
+        }
         for waker in wakers.drain(..) {
             waker.wake();
         }
@@ -191,6 +229,57 @@ impl Driver {
     /// Whether the end has come.
     pub(super) fn has_ended(&self) -> bool {
         self.end.borrow().is_some()
+    }
+
+    /// Commits when the core wants it, until the end.
+    pub(super) async fn run_commits(&self) {
+        let mut end = pin!(self.ended());
+        loop {
+            tokio::select! {
+                () = self.commit_due.notified() => {}
+                _ = &mut end => return,
+            }
+            // Who is ready goes first: what they append shares the sync.
+            for _ in 0..YIELDS {
+                task::yield_now().await;
+            }
+            self.commit();
+        }
+    }
+
+    /// Commits what waits, here, or has it done if somebody else has the writer.
+    fn commit(&self) {
+        let _guard = PanicGuard(self);
+        let Some((batch, committer)) = self.take_commit() else { return };
+        let (end, time) = self.timed(|| committer.try_commit(&batch));
+        let Some(CommitEnd { result, wants_maintenance }) = end else {
+            return self.give_work(|work| work.commit(batch));
+        };
+        committer.took(time);
+        if wants_maintenance {
+            self.give_work(Work::maintain);
+        }
+        self.turn([Event::Committed(result)]);
+    }
+
+    fn take_commit(&self) -> Option<(PendingBatch, Arc<Committer>)> {
+        let mut turn = self.turn.lock().ok()?;
+        turn.commit_coming = false;
+        let committer = Arc::clone(turn.work.as_ref()?.committer());
+        Some((turn.core.take_commit()?, committer))
+    }
+
+    fn give_work(&self, give: impl FnOnce(&Work)) {
+        if let Some(work) = self.turn.lock().ok().as_ref().and_then(|turn| turn.work.as_ref()) {
+            give(work);
+        }
+    }
+
+    /// Does something and says how long it took.
+    pub(super) fn timed<T>(&self, task: impl FnOnce() -> T) -> (T, Duration) {
+        let begun = self.clock.now();
+        let done = task();
+        (done, self.clock.now().since(begun))
     }
 
     /// Ticks when the core wants it, until the end.
@@ -241,6 +330,21 @@ impl Drop for PanicGuard<'_> {
 }
 
 impl Turn {
+    /// Sees to a commit, if the core wants one. Returns whether the commit task has to be told.
+    fn see_to_commit(&mut self) -> bool {
+        if self.commit_coming || !self.core.wants_commit() {
+            return false;
+        }
+        let Some(work) = &self.work else { return false };
+        self.commit_coming = work.committer().is_quick();
+        if !self.commit_coming
+            && let Some(batch) = self.core.take_commit()
+        {
+            work.commit(batch);
+        }
+        self.commit_coming
+    }
+
     fn take(&mut self, now: Timestamp, event: Event<'_>, end: impl Fn(End)) {
         let closed =
             if let Event::Closed { connection } = &event { Some(*connection) } else { None };
@@ -266,8 +370,7 @@ impl Turn {
             Output::Resume { connection } => self.post(connection, Mailbox::resume),
             Output::Poisoned(error) => end(End::Poisoned(error)),
             Output::Stopped => end(End::Stopped),
-            work @ (Output::Commit(_)
-            | Output::Fetch { .. }
+            work @ (Output::Fetch { .. }
             | Output::Verify { .. }
             | Output::Checkpoint(_)
             | Output::Truncate(_)

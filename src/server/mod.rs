@@ -12,6 +12,7 @@
 
 mod admission;
 mod clock;
+mod committer;
 mod connection;
 mod driver;
 mod entrance;

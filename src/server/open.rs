@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::committer::Committer;
 use super::error::ServerError;
 use super::holder::holder;
 use super::options;
@@ -21,6 +22,7 @@ use crate::broker::event::Event;
 use crate::broker::event::Output;
 use crate::collections::set_hash_seed;
 use crate::commitlog::LogError;
+use crate::commitlog::PendingBatch;
 use crate::commitlog::StorageError;
 use crate::commitlog::StorageFault;
 use crate::commitlog::disk::Access as DiskAccess;
@@ -76,6 +78,14 @@ impl Core for Broker {
     fn poll_timeout(&self) -> Option<Timestamp> {
         Self::poll_timeout(self)
     }
+
+    fn wants_commit(&self) -> bool {
+        Self::wants_commit(self)
+    }
+
+    fn take_commit(&mut self) -> Option<PendingBatch> {
+        Self::take_commit(self)
+    }
 }
 
 /// Locks the data directory, opens and verifies every store in it, reads the files of access, makes the broker.
@@ -91,12 +101,12 @@ pub(super) fn broker(config: &Config, clock: Clock) -> Result<OpenedBroker, Serv
     let Opened { store, writer, reader, checkpointer, cleaner, recovery, now } = opened;
     let took = clock.now().since(started);
     let clock = clock.not_before(now);
-    let durability = options::durability(config).commit();
+    let committer = Committer::new(writer, options::durability(config).commit());
     let options = options::broker(config);
     let mut broker = Broker::new(options, store, access.open()?, random()?, clock.now());
     let clean_rate = config.data.clean_rate;
     let verifiers = verifiers();
-    let tools = Tools { writer, durability, reader, checkpointer, cleaner, clean_rate, verifiers };
+    let tools = Tools { committer, reader, checkpointer, cleaner, clean_rate, verifiers };
     broker.set_recovery(&recovery, took);
     Ok(OpenedBroker { broker, tools, access, recovery, took, clock })
 }

@@ -107,6 +107,8 @@ impl Running {
         let accepting = listeners.into_iter().map(accept).collect();
         let driver = Arc::clone(&entrance.driver);
         runtime.spawn(async move { driver.run_alarm().await });
+        let driver = Arc::clone(&entrance.driver);
+        runtime.spawn(async move { driver.run_commits().await });
         runtime.spawn(Arc::clone(&shared).watch_certificates());
         Ok(Self { runtime: Some(runtime), shared, accepting, threads, startup, signals })
     }

@@ -17,18 +17,17 @@ use std::sync::mpsc::TryRecvError;
 use std::thread;
 use std::thread::JoinHandle;
 
+use super::committer::Committer;
 use super::driver::Driver;
 use super::driver::PanicGuard;
 use super::pacer::Pacer;
 use crate::broker::event::Event;
 use crate::broker::event::Output;
-use crate::commitlog::Durability;
 use crate::commitlog::PendingBatch;
 use crate::commitlog::ReadRequest;
 use crate::commitlog::Reader;
 use crate::commitlog::Rewritten;
 use crate::commitlog::Truncation;
-use crate::commitlog::Writer;
 use crate::store::Checkpoint;
 use crate::store::Checkpointer;
 use crate::store::Clean;
@@ -47,6 +46,7 @@ const READERS: usize = 2;
 /// Where slow work is done.
 #[derive(Debug)]
 pub(super) struct Work {
+    committer: Arc<Committer>,
     writes: Sender<Write>,
     readers: Readers,
     checks: Sender<Check>,
@@ -71,8 +71,7 @@ enum Changed {
 
 /// What the workers work with.
 pub(super) struct Tools {
-    pub(super) writer: Writer,
-    pub(super) durability: Durability,
+    pub(super) committer: Committer,
     pub(super) reader: Reader,
     pub(super) checkpointer: Checkpointer,
     pub(super) cleaner: Cleaner,
@@ -84,6 +83,8 @@ pub(super) struct Tools {
 
 enum Write {
     Commit(PendingBatch),
+    /// Look after the log.
+    Maintain,
     Truncate(Truncation),
     Replenish,
 }
@@ -106,17 +107,17 @@ impl Work {
     /// # Errors
     /// The system gives no thread.
     pub(super) fn start(driver: &Arc<Driver>, tools: Tools) -> io::Result<Vec<JoinHandle<()>>> {
-        let Tools { writer, durability, reader, checkpointer, cleaner, clean_rate, verifiers } =
-            tools;
+        let Tools { committer, reader, checkpointer, cleaner, clean_rate, verifiers } = tools;
+        let committer = Arc::new(committer);
         let (writes, waiting_writes) = mpsc::channel();
         let (reads, waiting_reads) = mpsc::channel();
         let (checks, waiting_checks) = mpsc::channel();
         let (checkpoints, waiting_checkpoints) = mpsc::channel();
         let (cleanings, waiting_cleanings) = mpsc::channel();
         let mut threads = Vec::new();
-        let at = Arc::clone(driver);
+        let (at, shared) = (Arc::clone(driver), Arc::clone(&committer));
         threads.push(start(driver, "tidelog-writer", move || {
-            write_all(&at, writer, durability, &waiting_writes);
+            write_all(&at, &shared, &waiting_writes);
         })?);
         let at = Arc::clone(driver);
         threads.push(start(driver, "tidelog-state", move || {
@@ -143,14 +144,36 @@ impl Work {
             let work = move || check_all(&at, &waiting);
             threads.push(start(driver, "tidelog-verify", work)?);
         }
-        driver.employ(Self { writes, readers, checks, checkpoints, cleanings });
+        driver.employ(Self { committer, writes, readers, checks, checkpoints, cleanings });
         Ok(threads)
+    }
+
+    /// Who writes and syncs.
+    pub(super) fn committer(&self) -> &Arc<Committer> {
+        &self.committer
+    }
+
+    /// Gives a commit to the thread that may wait for the disk. Never waits.
+    pub(super) fn commit(&self, batch: PendingBatch) {
+        self.write(Write::Commit(batch));
+    }
+
+    /// Has the log looked after, unless it is being. Never waits.
+    pub(super) fn maintain(&self) {
+        if self.committer.begins_maintenance() {
+            self.write(Write::Maintain);
+        }
+    }
+
+    fn write(&self, write: Write) {
+        if self.writes.send(write).is_err() {
+            tracing::error!("the writer is gone");
+        }
     }
 
     /// Gives a job to a worker. Never waits.
     pub(super) fn begin(&self, output: Output) {
         let taken = match output {
-            Output::Commit(batch) => self.writes.send(Write::Commit(batch)).is_ok(),
             Output::Truncate(truncation) => {
                 self.readers.tell(&Changed::Truncated(truncation.clone()));
                 self.writes.send(Write::Truncate(truncation)).is_ok()
@@ -203,40 +226,47 @@ fn start(
     })
 }
 
-fn write_all(
-    driver: &Driver,
-    mut writer: Writer,
-    durability: Durability,
-    waiting: &Receiver<Write>,
-) {
+fn write_all(driver: &Driver, committer: &Committer, waiting: &Receiver<Write>) {
     let priority = if set_niceness(WRITER_NICENESS) { "raised" } else { "ordinary" };
-    tracing::info!(priority, "the thread that syncs the log");
-    while let Some(write) = next_write(&mut writer, waiting) {
+    tracing::info!(priority, "the thread that waits for a slow disk");
+    while let Some(write) = next_write(committer, waiting) {
         match write {
             Write::Commit(batch) => {
-                driver.turn([Event::Committed(writer.commit(&batch, durability))]);
+                let (result, time) = driver.timed(|| committer.commit(&batch));
+                committer.took(time);
+                driver.turn([Event::Committed(result)]);
             }
             Write::Truncate(truncation) => {
-                driver.turn([Event::Truncated(writer.truncate(&truncation))]);
+                let result = committer.writer().truncate(&truncation);
+                driver.turn([Event::Truncated(result)]);
             }
-            Write::Replenish => driver.turn([Event::Replenished(writer.replenish())]),
+            Write::Replenish => {
+                let result = committer.writer().replenish();
+                driver.turn([Event::Replenished(result)]);
+            }
+            Write::Maintain => {}
         }
     }
 }
 
 /// The next write. Until it comes the log is looked after.
-fn next_write(writer: &mut Writer, waiting: &Receiver<Write>) -> Option<Write> {
+fn next_write(committer: &Committer, waiting: &Receiver<Write>) -> Option<Write> {
     loop {
         match waiting.try_recv() {
             Ok(write) => return Some(write),
             Err(TryRecvError::Disconnected) => return None,
             Err(TryRecvError::Empty) => {}
         }
-        match writer.maintain() {
+        let maintained = committer.writer().maintain();
+        match maintained {
             Ok(true) => {}
-            Ok(false) => return waiting.recv().ok(),
+            Ok(false) => {
+                committer.maintained();
+                return waiting.recv().ok();
+            }
             Err(error) => {
                 tracing::warn!(%error, "the log was not looked after");
+                committer.maintained();
                 return waiting.recv().ok();
             }
         }

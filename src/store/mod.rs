@@ -237,6 +237,11 @@ impl Store {
         self.log.segment_count()
     }
 
+    /// Whether there is something to be committed.
+    pub fn has_batch(&self) -> bool {
+        self.log.has_batch()
+    }
+
     /// The next batch to be committed, in order; `None` when nothing waits.
     pub fn take_batch(&mut self) -> Option<PendingBatch> {
         self.log.take_batch()

@@ -270,13 +270,15 @@ impl Stage {
     fn outputs(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             match work_of(output) {
-                Sorted::Work(work @ Work::Commit(_)) => self.begin_commit(work),
                 Sorted::Work(work) => {
                     let event = self.engine().run(work);
                     self.event(event);
                 }
                 Sorted::Other(output) => self.output(output),
             }
+        }
+        if let Some(work) = self.engine().take_commit() {
+            self.begin_commit(work);
         }
     }
 
@@ -333,8 +335,7 @@ impl Stage {
                 }
             }
             Output::Stopped => self.events.push("stopped".to_owned()),
-            work @ (Output::Commit(_)
-            | Output::Fetch { .. }
+            work @ (Output::Fetch { .. }
             | Output::Verify { .. }
             | Output::Checkpoint(_)
             | Output::Truncate(_)

@@ -11,6 +11,7 @@ use tidelog::broker::event::ConnectionId;
 use tidelog::broker::event::Event;
 use tidelog::broker::event::Origin;
 use tidelog::broker::event::Output;
+use tidelog::commitlog::PendingBatch;
 use tidelog::config::Anonymous;
 use tidelog::config::Config;
 use tidelog::config::Endpoint;
@@ -124,6 +125,14 @@ impl Core for Echo {
 
     fn poll_timeout(&self) -> Option<Timestamp> {
         self.paused.map(|(until, _)| until)
+    }
+
+    fn wants_commit(&self) -> bool {
+        false
+    }
+
+    fn take_commit(&mut self) -> Option<PendingBatch> {
+        None
     }
 }
 

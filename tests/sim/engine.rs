@@ -102,6 +102,16 @@ impl Engine {
         std::iter::from_fn(|| self.broker.poll_output()).collect()
     }
 
+    /// Whether [`Engine::take_commit`] has something to give.
+    pub(crate) fn wants_commit(&self) -> bool {
+        self.broker.wants_commit()
+    }
+
+    /// What is to be made durable.
+    pub(crate) fn take_commit(&mut self) -> Option<Work> {
+        self.broker.take_commit().map(Work::Commit)
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
         let (world, own) = self.started;
         self.broker.poll_timeout().map(|timeout| world + timeout.since(own))
@@ -177,7 +187,6 @@ pub(crate) enum Sorted {
 /// Sorts out the slow work.
 pub(crate) fn work_of(output: Output) -> Sorted {
     match output {
-        Output::Commit(batch) => Sorted::Work(Work::Commit(batch)),
         Output::Fetch { ticket, request } => Sorted::Work(Work::Fetch(ticket, request)),
         Output::Verify { ticket, job } => Sorted::Work(Work::Verify(ticket, job)),
         Output::Checkpoint(checkpoint) => Sorted::Work(Work::Checkpoint(checkpoint)),

@@ -49,6 +49,9 @@ const BEGINNING: u64 = 1_700_000_000;
 /// How long it takes, after the storm, until everybody has everything.
 const SETTLING: u64 = 60 * SECOND;
 
+/// How late who commits may be, in microseconds.
+const COMMIT_LATE: u64 = 200;
+
 /// How long the auditor may take.
 const AUDITING: u64 = 10 * SECOND;
 
@@ -60,6 +63,8 @@ const ANSWERS_MAX: usize = 8 << 10;
 pub(super) enum Happening {
     /// The broker's timers.
     Tick(u32),
+    /// Somebody commits.
+    Commit(u32),
     /// Slow work is done.
     Done(u32, u64),
     /// Bytes move to the broker.
@@ -109,6 +114,8 @@ pub(crate) struct World {
     pub(super) work: BTreeMap<u64, Work>,
     next_work: u64,
     tick_at: Option<u64>,
+    /// Somebody is about to commit.
+    commit_coming: bool,
     pub(super) links: BTreeMap<u64, Link>,
     /// What decodes the broker's words as they leave it.
     taps: BTreeMap<u64, (Decoder, bytes::BytesMut)>,
@@ -168,6 +175,7 @@ impl World {
             work: BTreeMap::new(),
             next_work: 0,
             tick_at: None,
+            commit_coming: false,
             links: BTreeMap::new(),
             taps: BTreeMap::new(),
             next_link: 0,
@@ -224,6 +232,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Tick(life) => self.tick(life),
+            Happening::Commit(life) => self.commit(life),
             Happening::Done(life, work) => self.done(life, work),
             Happening::Up(link) => self.move_up(link),
             Happening::Down(link) => self.move_down(link),
@@ -260,7 +269,32 @@ impl World {
         for output in outputs {
             self.output(output);
         }
+        self.see_to_what_comes();
+    }
+
+    fn see_to_what_comes(&mut self) {
+        self.see_to_commit();
         self.set_tick();
+    }
+
+    /// Who commits may be a little late, and gets more.
+    fn see_to_commit(&mut self) {
+        let wants = self.engine.as_ref().is_some_and(Engine::wants_commit);
+        if wants && !self.commit_coming {
+            self.commit_coming = true;
+            let delay = self.chance.delay(0, COMMIT_LATE);
+            self.after(delay, Happening::Commit(self.life));
+        }
+    }
+
+    fn commit(&mut self, life: u32) {
+        if life != self.life {
+            return;
+        }
+        self.commit_coming = false;
+        if let Some(work) = self.engine.as_mut().and_then(Engine::take_commit) {
+            self.begin(work);
+        }
     }
 
     fn set_tick(&mut self) {
@@ -299,8 +333,7 @@ impl World {
                 self.after(0, Happening::Crash);
             }
             Sorted::Other(
-                Output::Commit(_)
-                | Output::Fetch { .. }
+                Output::Fetch { .. }
                 | Output::Verify { .. }
                 | Output::Checkpoint(_)
                 | Output::Truncate(_)
@@ -482,7 +515,7 @@ impl World {
             for output in outputs {
                 self.output(output);
             }
-            self.set_tick();
+            self.see_to_what_comes();
             self.check_pings(number);
         }
         self.after_move_up(number);
@@ -717,6 +750,7 @@ impl World {
     pub(super) fn forget_life(&mut self) {
         self.life += 1;
         self.stops = false;
+        self.commit_coming = false;
         self.tick_at = None;
         self.work.clear();
     }
