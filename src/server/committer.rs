@@ -26,10 +26,10 @@ use crate::commitlog::StorageError;
 use crate::commitlog::Writer;
 
 /// A commit that takes longer is slow.
-const QUICK_MAX: Duration = Duration::from_millis(3);
+const QUICK_MAX: Duration = Duration::from_millis(20);
 
 /// How many commits in a row have to be quick after a slow one.
-const QUICK_COMMITS: u32 = 32;
+const QUICK_COMMITS: u32 = 16;
 
 /// The writer, and how quick its disk has been.
 pub(super) struct Committer {
