@@ -7,6 +7,11 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
+use rustix::process::Pid;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::prlimit;
+
 use crate::control::Action;
 use crate::control::ENOSPC;
 use crate::control::Plot;
@@ -53,6 +58,19 @@ fn a_file_system_without_space_refuses_publishes_until_there_is() {
         Broker::start_in(folder, Settings { data: SMALL.to_owned(), ..Settings::default() });
     let filler = data.join("filler");
     check(&mut broker, || fill(&filler), || fs::remove_file(&filler).unwrap());
+}
+
+/// A file that may not grow is a disk that is full: the signal that the system sends with it must not end the process, which
+/// would end without a word.
+#[test]
+fn a_file_that_may_not_grow_refuses_publishes_until_it_may() {
+    let mut broker = Broker::start_with(Settings { data: SMALL.to_owned(), ..Settings::default() });
+    let process = Pid::from_raw(i32::try_from(broker.id()).unwrap());
+    let limit = |current| {
+        prlimit(process, Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
+    };
+    check(&mut broker, || limit(Some(0)), || limit(None));
+    assert!(broker.output().contains("os error 27"), "{}", broker.output());
 }
 
 /// A tmpfs, until the end of the test.

@@ -6,6 +6,7 @@
 //!
 //! One thread is one client. The seed decides what each does; when it happens is the machine's business.
 
+pub(crate) mod cleaning;
 mod history;
 mod player;
 mod stage;
@@ -47,6 +48,11 @@ impl Mix {
             clients: usize::try_from(chance.between(5, 8)).unwrap(),
             padding: *chance.pick(&[0, 20, 300, 3_000]),
         }
+    }
+
+    /// Small messages: most of the log are rows that are soon dead.
+    pub(crate) fn for_cleaning(chance: &mut Chance) -> Self {
+        Self { padding: *chance.pick(&[0, 20]), ..Self::draw(chance) }
     }
 }
 
