@@ -12,7 +12,7 @@ pub(crate) const SETTINGS: &str = "segment_size = \"16 KiB\"\ntail_memory = \"1 
      checkpoint_interval = \"200ms\"\nclean_interval = \"100ms\"\n";
 
 /// How long the next segment may take to be replaced.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where a segment's header says how often it was cleaned, as `docs/format.md` has it.
 const GENERATION: std::ops::Range<usize> = 32..36;
