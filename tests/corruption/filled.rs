@@ -146,7 +146,10 @@ pub(crate) fn fill_and_clean() -> Filled {
 
 /// How many segments of a folder the cleaner has replaced, by their headers as `docs/format.md` has them.
 pub(crate) fn cleaned_segments(folder: &Path) -> usize {
-    let generation = |name: &String| std::fs::read(folder.join(name)).unwrap()[32..36] != [0; 4];
+    let generation = |name: &String| {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        bytes.get(32..36).is_some_and(|bytes| bytes != [0; 4])
+    };
     crate::truth::segments(folder).iter().filter(|name| generation(name)).count()
 }
 

@@ -281,6 +281,22 @@ fn checkpoint_into_cut(world: &World, left: usize) -> (bool, Durable) {
 
 #[test]
 fn a_checkpoint_of_many_rows_is_whole_or_absent_wherever_it_is_cut() {
+    check_every_cut();
+}
+
+/// A checkpoint that says too early that it is whole is seen.
+#[cfg(feature = "mutants")]
+#[test]
+fn a_checkpoint_that_is_not_whole_is_seen() {
+    use tidelog::mutant::Mutant;
+    use tidelog::mutant::activate;
+    activate(Some(Mutant::CheckpointStampFirst));
+    let caught = std::panic::catch_unwind(check_every_cut).is_err();
+    activate(None);
+    assert!(caught, "the bug is not seen");
+}
+
+fn check_every_cut() {
     let mut came_through = 0;
     for left in 0..40 {
         for kept in [0, 1, 2, 100] {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::mutant::Mutant;
 use crate::store::BATCH_CHANGES_MAX;
 use crate::store::Change;
 use crate::store::Checkpoint;
@@ -127,6 +128,9 @@ impl Checkpointer {
         if changes.len() < BATCH_CHANGES_MAX {
             changes.push(current);
             self.store.apply(&changes)?;
+        } else if Mutant::CheckpointStampFirst.is_active() {
+            self.store.apply(&[current])?;
+            self.apply_all(&changes)?;
         } else if whole {
             self.apply_all(&changes)?;
             self.store.sync()?;
