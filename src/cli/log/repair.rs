@@ -40,10 +40,17 @@ impl RepairArgs {
         let copy = self.copy_to.unwrap_or_else(|| {
             directory::with_suffix(&path, &format!(".before-repair-{}", Moment::now().file_name()))
         });
+        let begun = directory::with_prefix(&path, ".before-repair-", directory::PARTIAL);
         let growing = Growing::begin(&copy)?;
         directory::copy(&path, growing.path())?;
         growing.finish()?;
         let mut text = format!("the directory as it was: {}\n", copy.display());
+        for begun in begun {
+            let begun = begun.display();
+            text += &format!(
+                "an earlier repair was interrupted; its copy is not whole and can be removed: {begun}\n"
+            );
+        }
         let repaired = commitlog::repair(&disk).map_err(|error| failure(&error))?;
         text += &describe(&repaired);
         let state_is_wrong = before.iter().any(|fault| fault.starts_with("state:"));
@@ -89,6 +96,12 @@ fn describe(repaired: &RepairReport) -> String {
         .iter()
         .map(|given_up| format!("given up: {}{}\n", given_up.damage, topics(given_up)))
         .collect();
+    if repaired.leftover_removed {
+        lines.push(
+            "an earlier repair was interrupted; what it left in the directory was removed\n"
+                .to_owned(),
+        );
+    }
     lines.extend(repaired.torn.as_ref().map(|torn| {
         let (bytes, position, file) = (torn.bytes, torn.position, &torn.file);
         format!("cut: {bytes} bytes that were no whole batch, at byte {position} of {file}\n")
