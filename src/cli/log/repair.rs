@@ -1,5 +1,6 @@
 //! `tidelog log repair`: gives up what can't be read, after a copy was made, and says what that was.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -45,12 +46,7 @@ impl RepairArgs {
         directory::copy(&path, growing.path())?;
         growing.finish()?;
         let mut text = format!("the directory as it was: {}\n", copy.display());
-        for begun in begun {
-            let begun = begun.display();
-            text += &format!(
-                "an earlier repair was interrupted; its copy is not whole and can be removed: {begun}\n"
-            );
-        }
+        text.extend(begun.iter().map(|begun| half_a_copy(begun)));
         let repaired = commitlog::repair(&disk).map_err(|error| failure(&error))?;
         text += &describe(&repaired);
         let state_is_wrong = before.iter().any(|fault| fault.starts_with("state:"));
@@ -69,6 +65,14 @@ impl RepairArgs {
             Err(Failure::failed("not everything could be mended"))
         }
     }
+}
+
+/// What is said of the copy that an earlier repair began.
+fn half_a_copy(begun: &Path) -> String {
+    let begun = begun.display();
+    format!(
+        "an earlier repair was interrupted; its copy is not whole and can be removed: {begun}\n"
+    )
 }
 
 /// Fails while a broker uses the directory. The repair itself takes the lock again.
