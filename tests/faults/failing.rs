@@ -84,7 +84,7 @@ fn a_broker_that_stays_up_after_a_failed_sync_only_reads() {
 #[test]
 fn a_read_of_a_segment_that_fails_at_a_start_refuses_it_by_file_and_position() {
     let mut rig = Rig::start("");
-    let (mut subscriber, mut publisher) = begin(&rig);
+    let (subscriber, mut publisher) = begin(&rig);
     subscriber.disconnect();
     assert_eq!(publisher.publish(message("a/owed")), 0);
     rig.kill();
