@@ -56,11 +56,19 @@ pub enum Mutant {
     CleanerDropsTombstone,
     /// A cleaned segment gets its name before it is durable.
     CleanerBeforeSync,
+    /// The name of a new segment is not made durable.
+    NameNotSynced,
+    /// A reserve that was used counts as made again.
+    ReserveNotRemade,
+    /// A read that fails is taken for one that found nothing.
+    FailedReadIsEmpty,
+    /// A checkpoint is declared whole before its rows are there.
+    CheckpointStampFirst,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -86,6 +94,10 @@ impl Mutant {
         Self::CleanerDropsLive,
         Self::CleanerDropsTombstone,
         Self::CleanerBeforeSync,
+        Self::NameNotSynced,
+        Self::ReserveNotRemade,
+        Self::FailedReadIsEmpty,
+        Self::CheckpointStampFirst,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -116,6 +128,10 @@ impl Mutant {
             Self::CleanerDropsLive => "cleaner_drops_live",
             Self::CleanerDropsTombstone => "cleaner_drops_tombstone",
             Self::CleanerBeforeSync => "cleaner_before_sync",
+            Self::NameNotSynced => "name_not_synced",
+            Self::ReserveNotRemade => "reserve_not_remade",
+            Self::FailedReadIsEmpty => "failed_read_is_empty",
+            Self::CheckpointStampFirst => "checkpoint_stamp_first",
         }
     }
 

@@ -168,7 +168,9 @@ impl Outbox {
 /// Whether this answer is the last word on a message of the client, so that it may send another [MQTT-3.3.4-7].
 fn finishes(packet: &Packet) -> bool {
     match packet {
-        Packet::Puback(_) | Packet::Pubcomp(_) => true,
+        Packet::Puback(_) => true,
+        // An answer to a PUBREL for nothing ends nothing.
+        Packet::Pubcomp(ack) => !ack.reason_code.is_error(),
         Packet::Pubrec(ack) => ack.reason_code.is_error(),
         Packet::Connect(_)
         | Packet::Connack(_)

@@ -74,6 +74,7 @@ fn failure(error: &ServerError) -> Failure {
         | ServerError::Unreadable { .. }
         | ServerError::Directory { .. } => Failure::usage(format!("configuration: {error}")),
         ServerError::System { .. }
+        | ServerError::Full { .. }
         | ServerError::InUse { .. }
         | ServerError::Store(_)
         | ServerError::Listen { .. }

@@ -33,9 +33,17 @@ pub(super) const INDEX_TEMPORARY_FILE: &str = "index.tmp";
 pub(super) const CLEANED_FILE: &str = "clean.tmp";
 /// The index of a cleaned segment, being written.
 pub(super) const CLEANED_INDEX_FILE: &str = "clean.index.tmp";
+/// A segment that a repair writes anew.
+pub(super) const REPAIRED_FILE: &str = "repair.tmp";
 /// All that an interrupted run may leave.
-pub(super) const LEFTOVERS: [&str; 5] =
-    [PREPARED_FILE, INDEX_TEMPORARY_FILE, CLEANED_FILE, CLEANED_INDEX_FILE, RESERVE_TEMPORARY_FILE];
+pub(super) const LEFTOVERS: [&str; 6] = [
+    PREPARED_FILE,
+    INDEX_TEMPORARY_FILE,
+    CLEANED_FILE,
+    CLEANED_INDEX_FILE,
+    RESERVE_TEMPORARY_FILE,
+    REPAIRED_FILE,
+];
 /// An index that is read at once has at most this many bytes.
 const INDEX_BYTES_MAX: u64 = 4 << 30;
 

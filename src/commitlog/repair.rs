@@ -27,9 +27,6 @@ use crate::commitlog::segment::SegmentHeader;
 use crate::commitlog::writer;
 use crate::time::Timestamp;
 
-/// A segment that is being written anew.
-const NEW_NAME: &str = "repair.tmp";
-
 /// A place that can't be read, given up for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GivenUp {
@@ -52,6 +49,8 @@ pub struct RepairReport {
     pub indexes_rebuilt: usize,
     /// Whether the file with the format was made anew.
     pub format_rewritten: bool,
+    /// Whether an earlier repair was interrupted, and what it left in the directory was removed.
+    pub leftover_removed: bool,
 }
 
 impl RepairReport {
@@ -71,7 +70,8 @@ pub fn repair(disk: &dyn Disk) -> Result<RepairReport, LogError> {
     let found = format::read(disk, &bases)?;
     let log_id =
         found.log_id.ok_or_else(|| LogError::NoLog { directory: disk.directory().into() })?;
-    let mut report = RepairReport::default();
+    let mut report =
+        RepairReport { leftover_removed: remove_leftover(disk)?, ..RepairReport::default() };
     if found.damage.is_some() {
         format::write(disk, log_id)?;
         report.format_rewritten = true;
@@ -83,6 +83,16 @@ pub fn repair(disk: &dyn Disk) -> Result<RepairReport, LogError> {
     }
     writer::sync_dir(disk)?;
     Ok(report)
+}
+
+/// Removes the segment that an interrupted repair did not finish; the old one is there.
+fn remove_leftover(disk: &dyn Disk) -> Result<bool, StorageError> {
+    let name = directory::REPAIRED_FILE;
+    if directory::open(disk, name)?.is_none() {
+        return Ok(false);
+    }
+    disk.remove(name).map_err(|error| StorageError::write(name, 0, error))?;
+    Ok(true)
 }
 
 /// One segment under repair.
@@ -148,8 +158,8 @@ impl<'a> Segment<'a> {
 
     /// Writes what is sound to a new file, which takes the place of the old one.
     fn write_anew(&self) -> Result<(), StorageError> {
-        let failed = |error| StorageError::write(NEW_NAME, 0, error);
-        let file = self.disk.open(NEW_NAME, Access::Create).map_err(failed)?;
+        let failed = |error| StorageError::write(directory::REPAIRED_FILE, 0, error);
+        let file = self.disk.open(directory::REPAIRED_FILE, Access::Create).map_err(failed)?;
         let header = self.header()?.encode();
         file.write_at(&header, 0).map_err(failed)?;
         let mut copy = Copy {
@@ -167,9 +177,9 @@ impl<'a> Segment<'a> {
             copy.fill(next_base);
         }
         copy.outcome?;
-        file.sync_data().map_err(|error| StorageError::sync(NEW_NAME, 0, error))?;
+        file.sync_data().map_err(|error| StorageError::sync(directory::REPAIRED_FILE, 0, error))?;
         self.remove_index()?;
-        self.disk.rename(NEW_NAME, &self.name).map_err(failed)?;
+        self.disk.rename(directory::REPAIRED_FILE, &self.name).map_err(failed)?;
         writer::sync_dir(self.disk)
     }
 
@@ -237,7 +247,8 @@ impl Copy<'_> {
     fn write(&mut self, bytes: &[u8]) {
         if self.outcome.is_ok() {
             let written = self.file.write_at(bytes, self.position);
-            let failed = |error| StorageError::write(NEW_NAME, self.position, error);
+            let failed =
+                |error| StorageError::write(directory::REPAIRED_FILE, self.position, error);
             self.outcome = written.map_err(failed);
         }
         self.position += bytes.len() as u64;

@@ -335,7 +335,7 @@ impl Writer {
         let Some(current) = &mut self.current else { return Ok(()) };
         sync(current.file.as_ref(), &current.name, current.position)?;
         current.unsynced = false;
-        if self.names_unsynced {
+        if self.names_unsynced && !Mutant::NameNotSynced.is_active() {
             sync_dir(self.disk.as_ref())?;
             self.names_unsynced = false;
         }

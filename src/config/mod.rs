@@ -63,7 +63,7 @@ pub struct Data {
     pub dir: PathBuf,
     /// What an acknowledgement promises.
     pub durability: Durability,
-    /// The size of a segment in bytes, 1 MiB to 1 GiB.
+    /// The size of a segment in bytes, 16 KiB to 1 GiB.
     #[serde(deserialize_with = "values::size")]
     pub segment_size: u64,
     /// How many bytes of the newest end of the log stay in memory.
@@ -81,6 +81,9 @@ pub struct Data {
     /// How many bytes a second the cleaner reads and writes; zero to clean nothing.
     #[serde(deserialize_with = "values::size")]
     pub clean_rate: u64,
+    /// The time between two looks at whether there is something to clean.
+    #[serde(deserialize_with = "values::time")]
+    pub clean_interval: Duration,
     /// Whether messages of `QoS` 0 are records of the log.
     pub log_qos0: bool,
     /// Bytes of disk that are set aside for the day when it is full; 0 for none, at most 16 GiB.
@@ -295,6 +298,7 @@ impl Keys {
     }
 }
 
+const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const PROTOCOL_PACKET_SIZE_MAX: u64 = 256 * MIB;
 const KEEP_ALIVE_MAX: Duration = Duration::from_secs(65_535);
@@ -303,15 +307,20 @@ fn check_ranges(keys: &Keys) -> Result<(), Broken> {
     let Keys { data, limits, .. } = keys;
     let sizes = 128..=PROTOCOL_PACKET_SIZE_MAX;
     let keep_alive = Duration::from_secs(1)..=KEEP_ALIVE_MAX;
-    let rules: [(&str, bool, &'static str); 18] = [
+    let rules: [(&str, bool, &'static str); 19] = [
         ("data.dir", !data.dir.as_os_str().is_empty(), "a directory is needed"),
         (
             "data.segment_size",
-            (MIB..=1024 * MIB).contains(&data.segment_size),
-            "a segment has 1 MiB to 1 GiB",
+            (16 * KIB..=1024 * MIB).contains(&data.segment_size),
+            "a segment has 16 KiB to 1 GiB",
         ),
         ("data.reserve", data.reserve <= 16 * 1024 * MIB, "at most 16 GiB"),
         ("data.checkpoint_interval", !data.checkpoint_interval.is_zero(), "more than 0s"),
+        (
+            "data.clean_interval",
+            !data.clean_interval.is_zero(),
+            "more than 0s; a clean_rate of 0 cleans nothing",
+        ),
         (
             "data.retention_age",
             data.retention_age != Some(Duration::ZERO),
@@ -378,6 +387,7 @@ impl Default for Data {
             retention_bytes: None,
             checkpoint_interval: Duration::from_secs(30),
             clean_rate: 32 * MIB,
+            clean_interval: Duration::from_secs(10),
             log_qos0: true,
             reserve: 4 * MIB,
             on_write_failure: OnWriteFailure::Exit,

@@ -70,6 +70,20 @@ pub enum ServerError {
         /// Why.
         source: Arc<io::Error>,
     },
+    /// There is no space for what a start has to write: it is a new directory, or its last segment has to be begun again.
+    #[error(
+        "data directory {path} (--data, data.dir): the disk is full: {source}; with {} MiB free there is space for two segments and \
+         the reserve",
+        needed >> 20
+    )]
+    Full {
+        /// The directory.
+        path: PathBuf,
+        /// What could not be written.
+        source: StorageError,
+        /// Bytes of two segments and of the reserve.
+        needed: u64,
+    },
     /// Another process has the data directory.
     #[error("data directory {path} is in use by another broker{holder}")]
     InUse {

@@ -29,6 +29,7 @@ use crate::commitlog::disk::Access as DiskAccess;
 use crate::commitlog::disk::Disk;
 use crate::commitlog::disk::OsDisk;
 use crate::config::Config;
+use crate::config::Data;
 use crate::store::OpenProgress;
 use crate::store::Opened;
 use crate::store::RecoverySummary;
@@ -121,7 +122,7 @@ fn store(config: &Config, disk: &Arc<dyn Disk>, clock: &Clock) -> Result<Opened,
             Err(error) => error,
         };
         if !is_in_use(&error) || clock.now() >= deadline {
-            return Err(refusal(&config.data.dir, error));
+            return Err(refusal(&config.data, error));
         }
         if !told {
             let holder = holder(&config.data.dir);
@@ -140,7 +141,8 @@ fn is_in_use(error: &StoreError) -> bool {
 }
 
 /// Why the store does not open, in words that name the directory.
-fn refusal(path: &Path, error: StoreError) -> ServerError {
+fn refusal(data: &Data, error: StoreError) -> ServerError {
+    let path = data.dir.as_path();
     if is_in_use(&error) {
         return ServerError::InUse { path: path.to_owned(), holder: holder(path) };
     }
@@ -148,6 +150,12 @@ fn refusal(path: &Path, error: StoreError) -> ServerError {
         && let (LOCK, StorageFault::Write(source)) = (&**file, what)
     {
         return ServerError::Directory { path: path.to_owned(), source: Arc::clone(source) };
+    }
+    if let StoreError::Log(LogError::Storage(source)) = &error
+        && source.is_full()
+    {
+        let needed = data.segment_size.saturating_mul(2).saturating_add(data.reserve);
+        return ServerError::Full { path: path.to_owned(), source: source.clone(), needed };
     }
     ServerError::Store(error)
 }

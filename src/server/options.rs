@@ -35,11 +35,7 @@ pub(super) fn broker(config: &Config) -> broker::Options {
             OnWriteFailure::Exit => broker::OnWriteFailure::Exit,
             OnWriteFailure::ReadOnly => broker::OnWriteFailure::ReadOnly,
         },
-        clean_interval: if data.clean_rate == 0 {
-            Duration::ZERO
-        } else {
-            broker::Options::default().clean_interval
-        },
+        clean_interval: if data.clean_rate == 0 { Duration::ZERO } else { data.clean_interval },
         server_reference: mqtt.server_reference.clone().and_then(|text| Text::try_from(text).ok()),
         ..broker::Options::default()
     }
@@ -110,6 +106,7 @@ mod tests {
         config.limits.session_expiry_max = None;
         config.limits.receive_maximum_enforcement = Enforcement::Strict;
         config.limits.packet_size = 1_234;
+        config.data.clean_interval = Duration::from_secs(3);
         config.data.on_write_failure = OnWriteFailure::ReadOnly;
         config.mqtt.server_reference = Some("other.example.org".to_owned());
         let options = broker(&config);
@@ -118,9 +115,12 @@ mod tests {
         assert!(options.session.receive_maximum_strict);
         assert_eq!(options.on_write_failure, broker::OnWriteFailure::ReadOnly);
         assert_eq!(options.session.packet_size_max, 1_234);
+        assert_eq!(options.clean_interval, Duration::from_secs(3));
         assert_eq!(options.server_reference.unwrap().as_str(), "other.example.org");
         config.limits.session_expiry_max = Some(Duration::from_mins(1));
+        config.data.clean_rate = 0;
         assert_eq!(broker(&config).session.session_expiry_max, 60);
+        assert_eq!(broker(&config).clean_interval, Duration::ZERO);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Signals: the first SIGTERM or SIGINT ends the server in good order, the second at once; SIGHUP reads files again.
+//! Signals: the first SIGTERM or SIGINT ends the server in good order, the second at once; SIGHUP reads files again; SIGXFSZ is
+//! nothing, because the write that raised it fails as well, with an error that names the file.
 //!
 //! They are listened to by a task of their own, so that one that comes while the server starts is not lost, and a second one
 //! ends the process whatever it is doing.
@@ -46,6 +47,8 @@ impl Signals {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
         let hang_up = signal(SignalKind::hangup())?;
+        // It stays caught for as long as the process lives.
+        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         let wishes = Arc::new(Wishes::default());
         runtime.spawn(listen(terminate, interrupt, hang_up, Arc::clone(&wishes)));
         Ok(Self { wishes })

@@ -74,3 +74,14 @@ pub enum StateError {
         size_max: usize,
     },
 }
+
+impl StateError {
+    /// Whether there is no space, and the same call may succeed when there is.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::FileTooLarge;
+        use io::ErrorKind::QuotaExceeded;
+        use io::ErrorKind::StorageFull;
+        let Self::Io { source, .. } = self else { return false };
+        matches!(source.kind(), FileTooLarge | QuotaExceeded | StorageFull)
+    }
+}

@@ -179,7 +179,8 @@ impl Store {
     /// summary says so. So does damage in the log: the state is made of what is there.
     ///
     /// # Errors
-    /// [`StoreError`] when the log is in use, of a newer format or not readable, or when no state store can be made.
+    /// [`StoreError`] when the log is in use, of a newer format or not readable, or when no state store can be made otherwise than
+    /// for want of space: on a full disk the state is made from the log, and the checkpoint when there is space.
     pub fn open(
         disk: Arc<dyn Disk>,
         state_store: Box<dyn StateStore>,
@@ -305,7 +306,12 @@ impl Fold {
         reader: &mut Reader,
         report: &RecoveryReport,
     ) -> Result<CheckpointUse, StoreError> {
-        let opened = checkpointer.open()?;
+        let opened = match checkpointer.open() {
+            Err(error) if error.is_full() => {
+                return Ok(CheckpointUse::Rebuilt(RebuildReason::Failed { error }));
+            }
+            opened => opened?,
+        };
         self.moved_aside = opened.moved_aside;
         let meta = match checkpointer.finish_interrupted() {
             Ok(Some(meta)) => meta,

@@ -274,6 +274,7 @@ fn is_damage(failure: &Failure) -> bool {
 }
 
 fn is_system(error: &io::Error) -> bool {
+    use io::ErrorKind::FileTooLarge;
     use io::ErrorKind::NotADirectory;
     use io::ErrorKind::NotFound;
     use io::ErrorKind::PermissionDenied;
@@ -282,7 +283,8 @@ fn is_system(error: &io::Error) -> bool {
     use io::ErrorKind::StorageFull;
     matches!(
         error.kind(),
-        NotADirectory
+        FileTooLarge
+            | NotADirectory
             | NotFound
             | PermissionDenied
             | QuotaExceeded

@@ -249,6 +249,25 @@ fn a_repair_of_a_sound_directory_changes_nothing() {
 }
 
 #[test]
+fn what_an_interrupted_repair_left_is_removed_or_named() {
+    let directory = kill(filled());
+    let folder = data(&directory);
+    let left = folder.join("repair.tmp");
+    std::fs::write(&left, "half a segment").unwrap();
+    let copy = directory.path().join("data.before-repair-20260101T000000Z.partial");
+    std::fs::create_dir(&copy).unwrap();
+    let ended = log(&["repair", "--data", folder.to_str().unwrap()]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    assert!(ended.stdout.contains("what it left in the directory was removed"), "{}", ended.stdout);
+    let named = format!("can be removed: {}\n", copy.display());
+    assert!(ended.stdout.contains(&named), "{}", ended.stdout);
+    assert!(!left.exists() && copy.exists());
+    std::fs::write(&left, "half a segment").unwrap();
+    let _again = Broker::start_in(directory, &[]);
+    assert!(!left.exists(), "a start removes it, too");
+}
+
+#[test]
 fn a_dump_shows_what_is_asked_for() {
     let broker = Broker::start(&[]);
     for (topic, text) in [("a", "1"), ("b", "2"), ("a", "3")] {

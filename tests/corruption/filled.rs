@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::time::Instant;
 
 use tempfile::TempDir;
 use tidelog::commitlog::disk::Disk;
@@ -29,6 +30,9 @@ use crate::wire::request::Will;
 const FOR_EVER: u32 = u32::MAX;
 /// The session that is owed everything.
 pub(crate) const READER: &str = "reader";
+/// How many segments the cleaner has to replace, and in which time.
+const CLEANED_MIN: usize = 4;
+const CLEANED_WITHIN: Duration = Duration::from_mins(1);
 /// Segments as small as they come, so that there are many.
 const SEGMENT_BYTES: u64 = 16 << 10;
 
@@ -113,6 +117,40 @@ pub(crate) fn fill() -> Filled {
     drop(members);
     wait_for_the_end(&now);
     Filled { _root: root, now, earlier }
+}
+
+/// Makes the same, with a client that does not know what it wants among the messages, and lets the broker clean it.
+pub(crate) fn fill_and_clean() -> Filled {
+    let filled = fill();
+    let mut config = config(&filled.now, Duration::from_millis(50));
+    config.data.clean_interval = Duration::from_millis(20);
+    // What is in memory is not cleaned.
+    config.data.tail_memory = 1 << 10;
+    let running = Server::new(config).start().unwrap();
+    let mut client = Client::connect(address(&running), &lasting("session-10")).0;
+    let fickle = format!("fickle/{}", "level/".repeat(40));
+    let begun = Instant::now();
+    for number in 1_000.. {
+        if cleaned_segments(&filled.now) >= CLEANED_MIN {
+            break;
+        }
+        assert!(begun.elapsed() < CLEANED_WITHIN, "the broker cleans nothing");
+        client.publish(Publish::new("plant/here", &payload(number)).qos(1));
+        client.subscribe(&[(&fickle, 1)]);
+        client.unsubscribe(&[&fickle]);
+    }
+    drop(running);
+    wait_for_the_end(&filled.now);
+    filled
+}
+
+/// How many segments of a folder the cleaner has replaced, by their headers as `docs/format.md` has them.
+pub(crate) fn cleaned_segments(folder: &Path) -> usize {
+    let generation = |name: &String| {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        bytes.get(32..36).is_some_and(|bytes| bytes != [0; 4])
+    };
+    crate::truth::segments(folder).iter().filter(|name| generation(name)).count()
 }
 
 /// A broker that was dropped may be in the middle of a write: it holds the lock until it is done.

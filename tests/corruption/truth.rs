@@ -62,6 +62,13 @@ impl Truth {
         lost
     }
 
+    /// Whether no message is lost. Below a checkpoint rows are read by nobody, so that only a check finds them broken.
+    pub(crate) fn has_every_message(&self, lost: &BTreeSet<u64>) -> bool {
+        let is_message = |record: &&StoredRecord| record.kind == Kind::Message.as_u8();
+        let mut messages = self.records.iter().filter(is_message);
+        messages.all(|record| !lost.contains(&record.offset.as_u64()))
+    }
+
     /// The records that are not lost.
     pub(crate) fn left(&self, lost: &BTreeSet<u64>) -> Vec<&StoredRecord> {
         self.records.iter().filter(|record| !lost.contains(&record.offset.as_u64())).collect()

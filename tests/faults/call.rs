@@ -43,16 +43,16 @@ const ACKNOWLEDGED_MAX: u64 = 1_500;
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// What changes a disk.
-const CHANGES: u64 = WRITE | SYNC | NAME | SIZE;
+pub(crate) const CHANGES: u64 = WRITE | SYNC | NAME | SIZE;
 
 const SMALL: &str =
     "segment_size = \"1 MiB\"\ncheckpoint_interval = \"1s\"\ntail_memory = \"1 KiB\"\n";
 
 /// What came of a world.
-struct Outcome {
+pub(crate) struct Outcome {
     /// The fault came about.
-    hit: bool,
-    violations: Vec<String>,
+    pub(crate) hit: bool,
+    pub(crate) violations: Vec<String>,
 }
 
 /// How a life under a fault ended.
@@ -68,20 +68,23 @@ enum End {
 
 #[test]
 fn any_call_may_fail_with_an_input_output_error() {
-    let hit = for_each_call("any_call_may_fail_with_an_input_output_error", |call, chance| {
-        let action = *chance.pick(&[Action::Fail(EIO), Action::FailShort(EIO)]);
-        let plot = Plot { kinds: CHANGES, call, action, sticky: chance.percent(30) };
-        world(plot, chance, |end| match end {
-            End::NotStarted(said) | End::Ended(said) => assert_names_the_file(said, "os error 5"),
-            End::WentOn => {}
-        })
-    });
+    let hit =
+        for_each_call("any_call_may_fail_with_an_input_output_error", u64::MAX, |call, chance| {
+            let action = *chance.pick(&[Action::Fail(EIO), Action::FailShort(EIO)]);
+            let plot = Plot { kinds: CHANGES, call, action, sticky: chance.percent(30) };
+            world(plot, chance, |end| match end {
+                End::NotStarted(said) | End::Ended(said) => {
+                    assert_names_the_file(said, "os error 5");
+                }
+                End::WentOn => {}
+            })
+        });
     assert!(hit >= 50, "only {hit} % of the faults came about");
 }
 
 #[test]
 fn any_call_may_find_no_space() {
-    let hit = for_each_call("any_call_may_find_no_space", |call, chance| {
+    let hit = for_each_call("any_call_may_find_no_space", u64::MAX, |call, chance| {
         let kinds = WRITE | NAME | SIZE;
         let action = *chance.pick(&[Action::Fail(ENOSPC), Action::FailShort(ENOSPC)]);
         world(Plot { kinds, call, action, sticky: false }, chance, |end| match end {
@@ -95,7 +98,7 @@ fn any_call_may_find_no_space() {
 
 #[test]
 fn any_call_may_fail_to_read() {
-    let hit = for_each_call("any_call_may_fail_to_read", |call, chance| {
+    let hit = for_each_call("any_call_may_fail_to_read", u64::MAX, |call, chance| {
         let plot = Plot { kinds: READ, call, action: Action::Fail(EIO), sticky: false };
         world(plot, chance, |end| match end {
             End::NotStarted(said) => assert_names_the_file(said, "os error 5"),
@@ -108,7 +111,7 @@ fn any_call_may_fail_to_read() {
 
 #[test]
 fn the_process_may_be_killed_at_any_call() {
-    let hit = for_each_call("the_process_may_be_killed_at_any_call", |call, chance| {
+    let hit = for_each_call("the_process_may_be_killed_at_any_call", u64::MAX, |call, chance| {
         let action = *chance.pick(&[Action::KillBefore, Action::KillAfter]);
         let plot = Plot { kinds: CHANGES, call, action, sticky: false };
         world(plot, chance, |_| {})
@@ -118,7 +121,7 @@ fn the_process_may_be_killed_at_any_call() {
 
 #[test]
 fn any_call_for_the_state_may_fail() {
-    let hit = for_each_call("any_call_for_the_state_may_fail", |call, chance| {
+    let hit = for_each_call("any_call_for_the_state_may_fail", u64::MAX, |call, chance| {
         let action = *chance.pick(&[Action::Fail(EIO), Action::FailShort(EIO)]);
         state_world(Plot { kinds: CHANGES, call, action, sticky: false }, chance)
     });
@@ -150,14 +153,21 @@ fn state_world(plot: Plot, chance: &mut Chance) -> Outcome {
     Outcome { hit, violations: load.settle(rig.broker.address()) }
 }
 
-/// Runs a world for each of the first calls, a few at a time, or for the one that is asked for. Returns in how many of a
-/// hundred the fault came about.
-fn for_each_call(test: &str, world: impl Fn(u64, &mut Chance) -> Outcome + Sync) -> u64 {
+/// Runs a world for each of the first calls up to a last, a few at a time, or for the one that is asked for. Returns in how many
+/// of a hundred the fault came about.
+pub(crate) fn for_each_call(
+    test: &str,
+    last: u64,
+    world: impl Fn(u64, &mut Chance) -> Outcome + Sync,
+) -> u64 {
     let seed = seed();
     let calls: Vec<u64> = match (number("FAULTS_CALL"), number("FAULTS_CALLS")) {
         (Some(call), _) => vec![call],
-        (None, Some(calls)) => (1..=calls).collect(),
-        (None, None) => (0..CALLS).map(|call| 1 + STEP * call + (seed >> 16) % STEP).collect(),
+        (None, Some(calls)) => (1..=calls.min(last)).collect(),
+        (None, None) => {
+            let calls = (0..CALLS).map(|call| 1 + STEP * call + (seed >> 16) % STEP);
+            calls.filter(|call| *call <= last).collect()
+        }
     };
     println!("FAULTS_SEED={seed}, calls {calls:?}");
     let (next, hit) = (AtomicUsize::new(0), AtomicU64::new(0));

@@ -51,7 +51,7 @@ const DELAY: u64 = 5;
 const FORGET: u64 = 6;
 const SEEN: u64 = 7;
 const HIT: u64 = 8;
-const ONLY_STATE: u64 = 9;
+const ONLY: u64 = 9;
 const NUMBERS: u64 = 10;
 
 /// See the module's page.
@@ -82,7 +82,12 @@ impl Control {
 
     /// Only calls for the files of the state count.
     pub(crate) fn count_only_state(&self) {
-        self.set(ONLY_STATE, 1);
+        self.set(ONLY, 1);
+    }
+
+    /// Only calls of the thread that cleans count.
+    pub(crate) fn count_only_cleaner(&self) {
+        self.set(ONLY, 2);
     }
 
     /// Has a fault come about. Calls are counted from here.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::control::Action;
 use crate::control::EIO;
 use crate::control::Plot;
+use crate::control::READ;
 use crate::control::SYNC;
 use crate::rig::Rig;
 use crate::wire::Version;
@@ -16,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Implementation specific error.
 const FAILED: u8 = 0x83;
+
+/// The reads of a small log at a start, and of what stands beside it: so many at most.
+const READS_MAX: u64 = 40;
 
 /// Every sync fails: the next one may be of a file that is only prepared.
 fn fail_syncs(rig: &Rig) {
@@ -75,4 +79,34 @@ fn a_broker_that_stays_up_after_a_failed_sync_only_reads() {
     subscriber.ping();
     other.ping();
     assert_eq!(other.publish(message("a/refused")), FAILED);
+}
+
+#[test]
+fn a_read_of_a_segment_that_fails_at_a_start_refuses_it_by_file_and_position() {
+    let mut rig = Rig::start("");
+    let (subscriber, mut publisher) = begin(&rig);
+    subscriber.disconnect();
+    assert_eq!(publisher.publish(message("a/owed")), 0);
+    rig.kill();
+    let mut places = Vec::new();
+    for call in 1..=READS_MAX {
+        rig.control.plot(Plot { kinds: READ, call, action: Action::Fail(EIO), sticky: false });
+        let outcome = rig.broker.try_start_again();
+        let hit = rig.control.hit() > 0;
+        rig.control.clear();
+        if let Err(said) = outcome {
+            let line = said.lines().find(|line| line.contains("os error 5"));
+            places.push(line.unwrap_or_else(|| panic!("{said}")).to_owned());
+        }
+        rig.kill();
+        if !hit {
+            break;
+        }
+    }
+    let segment = "00000000000000000000.log at byte ";
+    assert!(places.iter().any(|line| line.contains(segment)), "{places:?}");
+    rig.broker.start_again();
+    let mut subscriber = Client::persistent(rig.broker.address(), Version::V5, "subscriber");
+    // The one before it may come again.
+    while subscriber.take().topic != "a/owed" {}
 }

@@ -7,6 +7,11 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
+use rustix::process::Pid;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::prlimit;
+
 use crate::control::Action;
 use crate::control::ENOSPC;
 use crate::control::Plot;
@@ -53,6 +58,105 @@ fn a_file_system_without_space_refuses_publishes_until_there_is() {
         Broker::start_in(folder, Settings { data: SMALL.to_owned(), ..Settings::default() });
     let filler = data.join("filler");
     check(&mut broker, || fill(&filler), || fs::remove_file(&filler).unwrap());
+}
+
+/// What else is missing when a broker starts on a full disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Nothing,
+    State,
+    Reserve,
+    Both,
+}
+
+#[test]
+fn a_broker_that_starts_on_a_full_disk_serves_what_is_there_and_refuses_publishes() {
+    for missing in [Missing::Nothing, Missing::State, Missing::Reserve, Missing::Both] {
+        println!("missing: {missing:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let Some(_mounted) = Mounted::small(&data) else {
+            println!("SKIPPED: a small tmpfs can't be mounted here, which takes root");
+            return;
+        };
+        let settings = Settings { data: SMALL.to_owned(), ..Settings::default() };
+        let mut broker = Broker::start_in(folder, settings);
+        let mut owed = Client::persistent(broker.address(), Version::V5, "owed");
+        owed.subscribe(&[("owed", 1)]);
+        owed.disconnect();
+        let mut publisher = Client::clean(broker.address(), Version::V5, "publisher");
+        assert_eq!(publisher.publish(message("owed", 1)), 0);
+        broker.stop();
+        if matches!(missing, Missing::State | Missing::Both) {
+            fs::remove_dir_all(data.join("state")).unwrap();
+        }
+        if matches!(missing, Missing::Reserve | Missing::Both) {
+            fs::remove_file(data.join("reserve")).unwrap();
+        }
+        // A start would give its space back.
+        fs::remove_file(data.join("next.tmp")).ok();
+        let filler = data.join("filler");
+        fill(&filler);
+        broker.start_again();
+        let mut owed = Client::persistent(broker.address(), Version::V5, "owed");
+        assert_eq!(owed.take().topic, "owed");
+        owed.disconnect();
+        let free = || fs::remove_file(&filler).unwrap();
+        if matches!(missing, Missing::Nothing | Missing::State) {
+            check(&mut broker, || (), free);
+        } else {
+            check_without_reserve(&broker, free);
+        }
+    }
+}
+
+/// Nothing is set aside, so that the first message is refused.
+fn check_without_reserve(broker: &Broker, free: impl FnOnce()) {
+    let mut publisher = Client::clean(broker.address(), Version::V5, "publisher");
+    assert_eq!(publisher.publish(message("owed", 1)), REFUSED);
+    free();
+    let begun = Instant::now();
+    while publisher.publish(message("owed", 1)) == REFUSED {
+        assert!(begun.elapsed() < NOTICE, "there is space, and messages are still refused");
+    }
+    let mut owed = Client::persistent(broker.address(), Version::V5, "owed");
+    assert_eq!(owed.take().topic, "owed");
+}
+
+#[test]
+fn a_new_directory_on_a_full_disk_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let Some(_mounted) = Mounted::small(&data) else {
+        println!("SKIPPED: a small tmpfs can't be mounted here, which takes root");
+        return;
+    };
+    let settings = Settings { data: SMALL.to_owned(), ..Settings::default() };
+    let mut broker = Broker::start_in(folder, settings);
+    broker.stop();
+    for entry in fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() { fs::remove_dir_all(entry) } else { fs::remove_file(entry) }.unwrap();
+    }
+    fill(&data.join("filler"));
+    let said = broker.try_start_again().unwrap_err();
+    let line = said.lines().find(|line| line.contains("os error 28"));
+    let line = line.unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains(data.to_str().unwrap()) && line.contains("full"), "{said}");
+}
+
+/// A file that may not grow is a disk that is full: the signal that the system sends with it must not end the process, which
+/// would end without a word.
+#[test]
+fn a_file_that_may_not_grow_refuses_publishes_until_it_may() {
+    let mut broker = Broker::start_with(Settings { data: SMALL.to_owned(), ..Settings::default() });
+    let process = Pid::from_raw(i32::try_from(broker.id()).unwrap());
+    let limit = |current| {
+        prlimit(process, Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
+    };
+    check(&mut broker, || limit(Some(0)), || limit(None));
+    assert!(broker.output().contains("os error 27"), "{}", broker.output());
 }
 
 /// A tmpfs, until the end of the test.

@@ -22,6 +22,7 @@ mod call;
 #[path = "../checker/mod.rs"]
 #[expect(dead_code, reason = "the simulation uses more of it")]
 mod checker;
+mod cleaner;
 mod control;
 mod failing;
 mod full;

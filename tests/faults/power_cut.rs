@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::load::Load;
 use crate::load::Mix;
+use crate::load::cleaning;
 use crate::number;
 use crate::power::Lost;
 use crate::power::Names;
@@ -38,9 +39,10 @@ enum Flaw {
     NotAskedAndNotCut,
 }
 
-/// How many messages a world acknowledged, and what was wrong in it.
+/// How many messages a world acknowledged, how often a segment was cleaned before the last cut, and what was wrong.
 struct Verdict {
     acknowledged: u64,
+    cleaned: u64,
     lost: Lost,
     violations: Vec<String>,
 }
@@ -49,7 +51,7 @@ struct Verdict {
 fn power_cuts_lose_nothing_acknowledged() {
     let seed = seed();
     let cuts = number("FAULTS_CUTS").unwrap_or(CUTS);
-    let (mut acknowledged, mut lost) = (0, Lost::default());
+    let (mut acknowledged, mut cleaned, mut lost) = (0, 0, Lost::default());
     for (world, first) in (0..cuts).step_by(usize::try_from(CUTS_OF_A_WORLD).unwrap()).enumerate() {
         let (seed, cuts) = (seed + world as u64, CUTS_OF_A_WORLD.min(cuts - first));
         println!(
@@ -58,9 +60,12 @@ fn power_cuts_lose_nothing_acknowledged() {
         let verdict = run(seed, cuts, Flaw::None);
         assert!(verdict.violations.is_empty(), "seed {seed}:\n{}", verdict.violations.join("\n"));
         acknowledged += verdict.acknowledged;
+        cleaned += verdict.cleaned;
         lost += verdict.lost;
     }
     println!("{cuts} cuts, {acknowledged} messages acknowledged, none lost; undone: {lost:?}");
+    println!("{cleaned} segments were cleaned meanwhile");
+    assert!(cleaned > 0 || cuts < CUTS, "the cleaner was never reached");
     assert!(acknowledged > 10 * cuts, "there was no load");
     assert!(lost.files + lost.names > 0, "the cuts took nothing away");
 }
@@ -94,13 +99,17 @@ fn assert_found_out(flaw: Flaw) {
 
 fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
     let mut chance = Chance::new(seed);
-    let mut load = Load::new(chance.bits(), Mix::draw(&mut chance));
+    // Every other world has a log that is cleaned all the time.
+    let cleans = seed.is_multiple_of(2);
+    let draw = if cleans { Mix::for_cleaning } else { Mix::draw };
+    let mut load = Load::new(chance.bits(), draw(&mut chance));
     let durability = if matches!(flaw, Flaw::NotAsked | Flaw::NotAskedAndNotCut) {
         "durability = \"os\"\n"
     } else {
         ""
     };
-    let mut rig = Rig::start(&format!("{DURABLE}{durability}"));
+    let data = if cleans { cleaning::SETTINGS } else { DURABLE };
+    let mut rig = Rig::start(&format!("{data}{durability}"));
     rig.ground.names = *chance.pick(&[Names::WithFolder, Names::WithAnything]);
     if flaw == Flaw::Lies {
         rig.control.forget_syncs();
@@ -111,7 +120,7 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
         // A broker that was killed before the power was cut has left bytes behind that it never synced.
         for _ in 0..chance.below(3) {
             let target = chance.delay(1, 100);
-            storm(&mut load, &mut rig, target, Duration::ZERO);
+            storm(&mut load, &mut rig, target);
             rig.broker.start_again();
             load.recovered();
         }
@@ -119,7 +128,14 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
         // Some lives are long enough for checkpoints.
         let millis = chance.between(500, 2_500);
         let longer = Duration::from_millis(*chance.pick(&[0, 0, millis]));
-        storm(&mut load, &mut rig, target, longer);
+        load.storm(rig.broker.address(), |history| {
+            assert!(history.await_acknowledged(target, STALL), "the broker is stuck");
+            assert!(rig.broker.wait_for_end(longer).is_none(), "{}", rig.broker.output());
+            if cleans {
+                cleaning::await_another(&rig.broker.data(), history);
+            }
+            rig.kill();
+        });
         let survives =
             *chance.pick(&[Survives::Nothing, Survives::Blocks(512), Survives::Blocks(4_096)]);
         if flaw != Flaw::NotAskedAndNotCut {
@@ -128,25 +144,24 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
         }
         if let Err(said) = rig.broker.try_start_again() {
             let violations = vec![said];
-            return Verdict { acknowledged: load.acknowledged(), lost, violations };
+            return Verdict { acknowledged: load.acknowledged(), cleaned: 0, lost, violations };
         }
         load.recovered();
     }
     assert!(everything_seen, "the shim does not see what it should");
-    let acknowledged = load.acknowledged();
+    let (acknowledged, cleaned) = (load.acknowledged(), cleaning::replaced(&rig.broker.data()));
     let mut violations = load.violations();
     violations.extend(rig.damage());
     if violations.is_empty() {
         violations = load.settle(rig.broker.address());
     }
-    Verdict { acknowledged, lost, violations }
+    Verdict { acknowledged, cleaned, lost, violations }
 }
 
-/// Everybody runs until so many messages are acknowledged, and for a while longer; then the broker is killed.
-fn storm(load: &mut Load, rig: &mut Rig, target: u64, longer: Duration) {
+/// Everybody runs until so many messages are acknowledged; then the broker is killed.
+fn storm(load: &mut Load, rig: &mut Rig, target: u64) {
     load.storm(rig.broker.address(), |history| {
         assert!(history.await_acknowledged(target, STALL), "the broker is stuck");
-        assert!(rig.broker.wait_for_end(longer).is_none(), "{}", rig.broker.output());
         rig.kill();
     });
 }

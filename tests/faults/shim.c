@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -34,6 +35,8 @@
 enum { WRITE = 1, SYNC = 2, READ = 4, NAME = 8, SIZE = 16 };
 /* What happens to the call that is hit. */
 enum { PASS = 0, FAIL = 1, KILL_BEFORE = 2, KILL_AFTER = 3, FAIL_SHORT = 4 };
+/* Whose calls count. */
+enum { STATE = 1, CLEANER = 2 };
 /* Entries of the journal. */
 enum { WROTE = 1, SIZED = 2, SYNCED = 3, MADE = 4, REMOVED = 5, RENAMED = 6, BORN = 7 };
 
@@ -48,7 +51,7 @@ struct control {
   uint64_t forget_syncs; /* say that a sync is done, and do not remember it */
   uint64_t seen;         /* calls that counted */
   uint64_t hit;          /* calls that were hit */
-  uint64_t only_state;   /* only calls for the folder `state` count */
+  uint64_t only;         /* only calls for the folder `state` count (1), only those of the cleaner (2) */
 };
 
 /* Followed by `length` bytes. */
@@ -205,9 +208,16 @@ static int is_empty(const char *path) {
   return folder && count == 2;
 }
 
+static int is_cleaner(void) {
+  char name[16] = "";
+  prctl(PR_GET_NAME, name);
+  return strcmp(name, "tidelog-cleaner") == 0;
+}
+
 /* Counts a call. Says what is to happen to it. */
 static int count(uint64_t kind) {
-  if (!(control->kinds & kind) || (control->only_state && !is_state)) return PASS;
+  if (!(control->kinds & kind)) return PASS;
+  if ((control->only == STATE && !is_state) || (control->only == CLEANER && !is_cleaner())) return PASS;
   uint64_t number = __atomic_add_fetch(&control->seen, 1, __ATOMIC_SEQ_CST);
   uint64_t first = control->countdown;
   if (!first || number < first || (number > first && !control->sticky)) return PASS;

@@ -1,5 +1,6 @@
 //! A small log with every kind of record in it, always the same.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,22 +70,19 @@ impl Making {
         }
         while self.opened.writer.maintain().unwrap() {}
     }
+
+    fn checkpoints(&mut self) {
+        while let Some(checkpoint) = self.opened.store.take_checkpoint() {
+            let done = self.opened.checkpointer.run(&checkpoint);
+            self.opened.store.checkpointed(done);
+        }
+    }
 }
 
 /// Makes it: three segments, the last of which takes records.
 pub(crate) fn make() -> MemoryDisk {
     let disk = MemoryDisk::new();
-    let log = commitlog::Options {
-        segment_bytes: 4 << 10,
-        batch_bytes_max: 1 << 10,
-        preallocate: false,
-        new_log_id: 0x0123_4567_89ab_cdef,
-        ..commitlog::Options::default()
-    };
-    let options = Options { log, ..Options::default() };
-    let states = Box::new(MemoryStateStore::new());
-    let opened = Store::open(Arc::new(disk.clone()), states, options, BEGIN, &mut |_| ());
-    let mut making = Making { opened: opened.unwrap(), now: BEGIN };
+    let mut making = open(&disk, BEGIN);
     making.commit();
     sessions(&mut making);
     making.commit();
@@ -96,6 +94,36 @@ pub(crate) fn make() -> MemoryDisk {
     making.commit();
     drop(making);
     disk
+}
+
+/// Makes the same, and cleans its sealed segments.
+pub(crate) fn make_cleaned() -> MemoryDisk {
+    let disk = make();
+    let mut making = open(&disk, BEGIN + Duration::from_hours(1));
+    pass_all(&mut making);
+    making.checkpoints();
+    making.opened.store.begin_cleaning(making.now);
+    making.commit();
+    while let Some(clean) = making.opened.store.take_clean() {
+        let cleaned = making.opened.cleaner.run(clean, &mut |_| ControlFlow::Continue(()));
+        making.opened.store.cleaned(&cleaned);
+    }
+    drop(making);
+    disk
+}
+
+fn open(disk: &MemoryDisk, now: Timestamp) -> Making {
+    let log = commitlog::Options {
+        segment_bytes: 4 << 10,
+        batch_bytes_max: 1 << 10,
+        preallocate: false,
+        new_log_id: 0x0123_4567_89ab_cdef,
+        ..commitlog::Options::default()
+    };
+    let options = Options { log, clean_dead_percent: 0, ..Options::default() };
+    let states = Box::new(MemoryStateStore::new());
+    let opened = Store::open(Arc::new(disk.clone()), states, options, now, &mut |_| ());
+    Making { opened: opened.unwrap(), now }
 }
 
 fn sessions(making: &mut Making) {
@@ -180,6 +208,18 @@ fn messages(making: &mut Making, round: u8) {
     if round.is_multiple_of(2) {
         making.put(Row::Inbound(client("one"), id.unwrap(), None));
     }
+}
+
+/// Everybody has passed everything, so that what has expired is dead.
+fn pass_all(making: &mut Making) {
+    let position = making.opened.store.next_offset();
+    for name in ["one", "two"] {
+        let progress = ProgressRow { position, ..ProgressRow::default() };
+        making.put(Row::Progress(client(name), progress));
+    }
+    let key = GroupKey { share: text("readers"), filter: text("plant/#") };
+    making.put(Row::Group(key, Some(GroupRow { position, returned: Vec::new() })));
+    making.commit();
 }
 
 /// What a session and a group have on their way.

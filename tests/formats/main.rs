@@ -2,7 +2,8 @@
 //! what this version writes, byte for byte.
 //!
 //! A directory here is never changed. When the bytes that are written change, a new one is made beside the old ones, with
-//! `FORMATS_WRITE=tests/formats/NAME cargo test --test formats`, and named in [`NEWEST`]; `docs/format.md` says what changed.
+//! `FORMATS_WRITE=tests/formats/NAME cargo test --test formats`, and named in [`NEWEST`]; `docs/format.md` says what changed. Beside
+//! each, under `NAME-cleaned`, is the same log after the cleaner.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -29,8 +30,9 @@ use tidelog::store::Options;
 use tidelog::store::Store;
 use tidelog::time::Timestamp;
 
-/// The directory that has what this version writes.
+/// The directory that has what this version writes, and what is added to the name of the one that has it cleaned.
 const NEWEST: &str = "format-1";
+const CLEANED: &str = "-cleaned";
 /// What a directory's records are, one JSON object a line, as `tidelog log dump` prints them.
 const EXPECTED: &str = "expected.jsonl";
 
@@ -117,17 +119,29 @@ fn directories_of_every_format_open_and_go_on() {
 
 #[test]
 fn what_is_written_now_is_what_the_newest_directory_holds() {
-    let disk = made::make();
-    let mut made = files(&disk);
-    made.insert(EXPECTED.to_owned(), dumped(&disk).into_bytes());
+    check_newest(&made::make(), "");
+}
+
+#[test]
+fn what_is_cleaned_now_is_what_the_newest_cleaned_directory_holds() {
+    let (made, cleaned) = (made::make(), made::make_cleaned());
+    let (before, after) = (dumped(&made), dumped(&cleaned));
+    let kept = before.lines().filter(|line| after.lines().any(|other| other == *line)).count();
+    assert!(kept > 20 && kept + 10 < before.lines().count(), "{kept} records were kept");
+    check_newest(&cleaned, CLEANED);
+}
+
+fn check_newest(disk: &MemoryDisk, suffix: &str) {
+    let mut made = files(disk);
+    made.insert(EXPECTED.to_owned(), dumped(disk).into_bytes());
     if let Ok(target) = std::env::var("FORMATS_WRITE") {
-        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join(target + suffix);
         std::fs::create_dir(&target).unwrap();
         for (name, bytes) in &made {
             std::fs::write(target.join(name), bytes).unwrap();
         }
     }
-    let kept = kept(&folder().join(NEWEST));
+    let kept = kept(&folder().join(format!("{NEWEST}{suffix}")));
     assert_eq!(made.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
     for (name, bytes) in &made {
         let other = bytes.iter().zip(&kept[name]).position(|(one, other)| one != other);

@@ -36,6 +36,7 @@ use std::time::Duration;
 use chance::Chance;
 use load::Load;
 use load::Mix;
+use load::cleaning;
 use model::chance;
 use model::client;
 use model::persona;
@@ -70,7 +71,7 @@ fn fresh_seed() -> u64 {
 fn everything_acknowledged_survives_kill_9() {
     let seed = from_environment("KILL_SEED").unwrap_or_else(fresh_seed);
     let rounds = from_environment("KILL_ROUNDS").unwrap_or(ROUNDS);
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut cleaned) = (0, 0);
     for (world, first) in (0..rounds).step_by(usize::try_from(LIVES).unwrap()).enumerate() {
         let kills = LIVES.min(rounds - first);
         let seed = seed + world as u64;
@@ -80,9 +81,13 @@ fn everything_acknowledged_survives_kill_9() {
         let verdict = run(seed, kills, "fsync");
         assert!(verdict.violations.is_empty(), "seed {seed}:\n{}", verdict.violations.join("\n"));
         acknowledged += verdict.acknowledged;
+        cleaned += verdict.cleaned;
     }
-    println!("{rounds} kills, {acknowledged} messages acknowledged, none lost");
+    println!(
+        "{rounds} kills, {acknowledged} messages acknowledged, none lost; {cleaned} segments were cleaned meanwhile"
+    );
     assert!(acknowledged > 10 * rounds, "there was no load");
+    assert!(cleaned > 0 || rounds < ROUNDS, "the cleaner was never reached");
 }
 
 #[test]
@@ -94,35 +99,45 @@ fn a_broker_that_does_not_write_is_found_out() {
     assert!(found.is_some(), "kills that take acknowledged messages away are not seen");
 }
 
-/// How many messages a world acknowledged, and what was wrong in it.
+/// How many messages a world acknowledged, how often a segment was cleaned before the last kill, and what was wrong.
 struct Verdict {
     acknowledged: u64,
+    cleaned: u64,
     violations: Vec<String>,
 }
 
 fn run(seed: u64, kills: u64, durability: &str) -> Verdict {
     let mut chance = Chance::new(seed);
-    let mut load = Load::new(chance.bits(), Mix::draw(&mut chance));
-    let mut broker = Broker::start_with(settings(&mut chance, durability));
+    // Every other world has a log that is cleaned all the time.
+    let cleans = seed.is_multiple_of(2);
+    let draw = if cleans { Mix::for_cleaning } else { Mix::draw };
+    let mut load = Load::new(chance.bits(), draw(&mut chance));
+    let mut broker = Broker::start_with(settings(cleans, &mut chance, durability));
     for _ in 0..kills {
         let target = chance.delay(1, 800);
         load.storm(broker.address(), |history| {
             assert!(history.await_acknowledged(target, STALL), "the broker is stuck");
+            if cleans {
+                cleaning::await_another(&broker.data(), history);
+            }
             broker.kill();
         });
         broker.start_again();
         load.recovered();
     }
-    let acknowledged = load.acknowledged();
+    let (acknowledged, cleaned) = (load.acknowledged(), cleaning::replaced(&broker.data()));
     let violations = load.settle(broker.address());
-    Verdict { acknowledged, violations }
+    Verdict { acknowledged, cleaned, violations }
 }
 
 /// Small segments and frequent checkpoints, so that a kill meets them too.
-fn settings(chance: &mut Chance, durability: &str) -> Settings {
+fn settings(cleans: bool, chance: &mut Chance, durability: &str) -> Settings {
     let checkpoint = *chance.pick(&["1s", "30s"]);
-    let data = format!(
-        "segment_size = \"1 MiB\"\ncheckpoint_interval = \"{checkpoint}\"\ndurability = \"{durability}\"\n"
-    );
+    let data = if cleans {
+        cleaning::SETTINGS.to_owned()
+    } else {
+        format!("segment_size = \"1 MiB\"\ncheckpoint_interval = \"{checkpoint}\"\n")
+    };
+    let data = format!("{data}durability = \"{durability}\"\n");
     Settings { data, ..Settings::default() }
 }

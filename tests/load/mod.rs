@@ -6,6 +6,7 @@
 //!
 //! One thread is one client. The seed decides what each does; when it happens is the machine's business.
 
+pub(crate) mod cleaning;
 mod history;
 mod player;
 mod stage;
@@ -39,6 +40,8 @@ pub(crate) struct Mix {
     pub(crate) clients: usize,
     /// Bytes of padding in a payload, at most.
     pub(crate) padding: u64,
+    /// Percent of the messages that expire.
+    pub(crate) expiring: u64,
 }
 
 impl Mix {
@@ -46,7 +49,13 @@ impl Mix {
         Self {
             clients: usize::try_from(chance.between(5, 8)).unwrap(),
             padding: *chance.pick(&[0, 20, 300, 3_000]),
+            expiring: 10,
         }
+    }
+
+    /// Small messages that soon expire: most of the log is soon dead.
+    pub(crate) fn for_cleaning(chance: &mut Chance) -> Self {
+        Self { padding: *chance.pick(&[0, 20]), expiring: 70, ..Self::draw(chance) }
     }
 }
 
@@ -62,7 +71,7 @@ impl Load {
         let mut chance = Chance::new(seed);
         let mut personas: Vec<Persona> = (0..mix.clients)
             .map(|number| Persona::draw(number, mix.padding, &mut chance))
-            .map(quickened)
+            .map(|persona| quickened(Persona { expiring: mix.expiring, ..persona }))
             .collect();
         personas[0].publishes = true;
         personas[1].publishes = true;

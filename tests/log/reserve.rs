@@ -40,6 +40,22 @@ fn commit(world: &mut World, bytes: usize) -> Result<bool, tidelog::commitlog::S
 
 #[test]
 fn a_full_disk_is_written_to_out_of_the_reserve() {
+    check_reserve();
+}
+
+/// A reserve that is only said to be there is seen.
+#[cfg(feature = "mutants")]
+#[test]
+fn a_reserve_that_is_not_made_again_is_seen() {
+    use tidelog::mutant::Mutant;
+    use tidelog::mutant::activate;
+    activate(Some(Mutant::ReserveNotRemade));
+    let caught = std::panic::catch_unwind(check_reserve).is_err();
+    activate(None);
+    assert!(caught, "the bug is not seen");
+}
+
+fn check_reserve() {
     let mut world = full();
     assert_eq!(reserve_bytes(&world), Some(3_000));
     assert!(commit(&mut world, 400).unwrap(), "it says that it did");

@@ -61,7 +61,7 @@ impl Client {
             if chance.percent(25) { &persona::GROUP_TOPICS } else { &persona::TOPICS };
         let topic = *chance.pick(topics);
         let retain = topic.starts_with('r') && chance.percent(60);
-        let expiry = self.persona.version.is_v5() && chance.percent(10);
+        let expiry = self.persona.version.is_v5() && chance.percent(self.persona.expiring);
         Sent {
             number,
             publisher: self.persona.name.clone(),

@@ -43,6 +43,8 @@ pub(crate) struct Persona {
     pub(crate) window: usize,
     /// The most bytes of padding in a payload.
     pub(crate) padding: u64,
+    /// Percent of its messages that expire, if it speaks MQTT 5.
+    pub(crate) expiring: u64,
 }
 
 /// The will that a client brings.
@@ -96,6 +98,7 @@ impl Persona {
             clean_percent: if stable { 0 } else { *chance.pick(&[0, 0, 10, 30]) },
             window: usize::try_from(chance.between(1, 20)).unwrap(),
             padding,
+            expiring: 10,
         }
     }
 

@@ -9,7 +9,9 @@ use crate::run;
 const SEEDS_MAX: u64 = 150;
 
 /// Bugs that histories show too seldom; who sees them.
-const SEEN_ELSEWHERE: [(Mutant, &str); 2] = [
+const SEEN_ELSEWHERE: [(Mutant, &str); 4] = [
+    (Mutant::CheckpointStampFirst, "cargo test --features mutants --test store seen"),
+    (Mutant::ReserveNotRemade, "cargo test --features mutants --test log seen"),
     (Mutant::CleanerDropsTombstone, "cargo test --features mutants --test store seen"),
     (Mutant::PauseIsSilence, "cargo test --features mutants --test scripts seen"),
 ];

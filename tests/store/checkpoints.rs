@@ -1,6 +1,8 @@
 //! A checkpoint is the state at one offset, whole or not there, and is thrown away when it does not fit the log.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::disk::MemoryDisk;
@@ -201,6 +203,8 @@ fn long_names_and_long_rows_come_back_and_shrink() {
 struct Cut {
     inner: MemoryStateStore,
     left: usize,
+    /// How many entries were written or deleted.
+    changed: Arc<AtomicUsize>,
 }
 
 impl Cut {
@@ -225,6 +229,7 @@ impl StateStore for Cut {
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), StateError> {
         self.spend()?;
+        self.changed.fetch_add(changes.len(), Ordering::Relaxed);
         self.inner.apply(changes)
     }
 
@@ -255,9 +260,11 @@ fn assigned() -> AssignedRow {
 }
 
 /// Opens the world's files with a state store that is cut after some operations, changes hundreds of rows and lets a checkpoint run into
-/// the cut. Returns whether the checkpoint came through, and what has to be found afterwards.
-fn checkpoint_into_cut(world: &World, left: usize) -> (bool, Durable) {
-    let cut = Box::new(Cut { inner: world.states.clone(), left });
+/// the cut. Returns whether the checkpoint came through, what has to be found afterwards, and how many entries were changed.
+fn checkpoint_into_cut(world: &World, left: usize) -> (bool, Durable, usize) {
+    let changed = Arc::new(AtomicUsize::new(0));
+    let cut = Cut { inner: world.states.clone(), left, changed: Arc::clone(&changed) };
+    let cut = Box::new(cut);
     let disk = Arc::new(world.disk.clone());
     let opened = Store::open(disk, cut, world.options.clone(), world.now, &mut |_| {}).unwrap();
     let tidelog::store::Opened { mut store, mut writer, mut checkpointer, .. } = opened;
@@ -275,26 +282,58 @@ fn checkpoint_into_cut(world: &World, left: usize) -> (bool, Durable) {
         store.committed(&committed);
     }
     let checkpoint = store.take_checkpoint().expect("hundreds of rows changed");
+    changed.store(0, Ordering::Relaxed);
     let outcome = checkpointer.run(&checkpoint);
-    (outcome.is_ok(), Durable::of(store.state()))
+    (outcome.is_ok(), Durable::of(store.state()), changed.load(Ordering::Relaxed))
 }
 
 #[test]
 fn a_checkpoint_of_many_rows_is_whole_or_absent_wherever_it_is_cut() {
+    check_every_cut();
+}
+
+/// A checkpoint that says too early that it is whole is seen.
+#[cfg(feature = "mutants")]
+#[test]
+fn a_checkpoint_that_is_not_whole_is_seen() {
+    use tidelog::mutant::Mutant;
+    use tidelog::mutant::activate;
+    activate(Some(Mutant::CheckpointStampFirst));
+    let caught = std::panic::catch_unwind(check_every_cut).is_err();
+    activate(None);
+    assert!(caught, "the bug is not seen");
+}
+
+/// A checkpoint of hundreds of rows.
+fn many_rows() -> World {
+    let mut world = World::new();
+    for number in 0..400 {
+        put(&mut world, Row::Session(client(&format!("c{number}")), Some(session(5))));
+    }
+    put(&mut world, Row::Session(client("member"), Some(session(5))));
+    put(&mut world, Row::Group(shared(), Some(GroupRow::default())));
+    put(&mut world, Row::Assigned(client("member"), 0, Some(assigned())));
+    world.commit();
+    assert!(world.checkpoint());
+    world
+}
+
+/// To stop would take three times as long otherwise.
+#[test]
+fn a_checkpoint_of_many_rows_writes_each_of_them_about_once() {
+    let mut world = many_rows();
+    world.close();
+    let (done, _, changed) = checkpoint_into_cut(&world, usize::MAX);
+    assert!(done && (400..480).contains(&changed), "{changed} entries for 430 rows");
+}
+
+fn check_every_cut() {
     let mut came_through = 0;
     for left in 0..40 {
         for kept in [0, 1, 2, 100] {
-            let mut world = World::new();
-            for number in 0..400 {
-                put(&mut world, Row::Session(client(&format!("c{number}")), Some(session(5))));
-            }
-            put(&mut world, Row::Session(client("member"), Some(session(5))));
-            put(&mut world, Row::Group(shared(), Some(GroupRow::default())));
-            put(&mut world, Row::Assigned(client("member"), 0, Some(assigned())));
-            world.commit();
-            assert!(world.checkpoint());
+            let mut world = many_rows();
             world.close();
-            let (done, expected) = checkpoint_into_cut(&world, left);
+            let (done, expected, _) = checkpoint_into_cut(&world, left);
             came_through += u32::from(done);
             world.close();
             world.states.crash(kept);

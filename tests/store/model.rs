@@ -199,7 +199,7 @@ impl History {
         }
         let shared = kept.recorded && self.chance.one_in(2);
         let row = AssignedRow {
-            place: kept.runs.front().map(|run| run.place).filter(|_| !shared),
+            place: kept.runs.first().map(|run| run.place).filter(|_| !shared),
             message: Offset::new(next.as_u64() - self.chance.below(next.as_u64().min(20))),
             qos: if self.chance.one_in(3) { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
             retained: !shared,

@@ -24,6 +24,8 @@ use crate::config::Sources;
 
 /// The folder of the state in a data directory.
 pub(super) const STATE: &str = "state";
+/// The end of the name of a directory that is not whole yet.
+pub(super) const PARTIAL: &str = ".partial";
 /// How often the state is copied again because a broker wrote to it meanwhile.
 const STATE_ATTEMPTS: usize = 50;
 
@@ -71,7 +73,7 @@ impl Growing {
         if target.is_file() {
             return Err(Failure::failed(format!("{} is a file", target.display())));
         }
-        let partial = with_suffix(target, ".partial");
+        let partial = with_suffix(target, PARTIAL);
         if partial.exists() {
             fs::remove_dir_all(&partial).map_err(|error| failed("remove", &partial, &error))?;
         }
@@ -106,6 +108,23 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.components().as_path().as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// The directories beside this one whose names are its own with this behind it, anything, and this end.
+pub(super) fn with_prefix(path: &Path, behind: &str, end: &str) -> Vec<PathBuf> {
+    let prefix = with_suffix(path, behind);
+    let (Some(prefix), Ok(entries)) = (prefix.file_name(), fs::read_dir(parent(path))) else {
+        return Vec::new();
+    };
+    let prefix = prefix.as_encoded_bytes();
+    let fits = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        name.starts_with(prefix) && name.ends_with(end.as_bytes())
+    };
+    let mut found: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(fits).collect();
+    found.sort();
+    found
 }
 
 fn parent(path: &Path) -> PathBuf {

@@ -1,5 +1,6 @@
 //! `tidelog log repair`: gives up what can't be read, after a copy was made, and says what that was.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -40,10 +41,12 @@ impl RepairArgs {
         let copy = self.copy_to.unwrap_or_else(|| {
             directory::with_suffix(&path, &format!(".before-repair-{}", Moment::now().file_name()))
         });
+        let begun = directory::with_prefix(&path, ".before-repair-", directory::PARTIAL);
         let growing = Growing::begin(&copy)?;
         directory::copy(&path, growing.path())?;
         growing.finish()?;
         let mut text = format!("the directory as it was: {}\n", copy.display());
+        text.extend(begun.iter().map(|begun| half_a_copy(begun)));
         let repaired = commitlog::repair(&disk).map_err(|error| failure(&error))?;
         text += &describe(&repaired);
         let state_is_wrong = before.iter().any(|fault| fault.starts_with("state:"));
@@ -62,6 +65,14 @@ impl RepairArgs {
             Err(Failure::failed("not everything could be mended"))
         }
     }
+}
+
+/// What is said of the copy that an earlier repair began.
+fn half_a_copy(begun: &Path) -> String {
+    let begun = begun.display();
+    format!(
+        "an earlier repair was interrupted; its copy is not whole and can be removed: {begun}\n"
+    )
 }
 
 /// Fails while a broker uses the directory. The repair itself takes the lock again.
@@ -89,6 +100,12 @@ fn describe(repaired: &RepairReport) -> String {
         .iter()
         .map(|given_up| format!("given up: {}{}\n", given_up.damage, topics(given_up)))
         .collect();
+    if repaired.leftover_removed {
+        lines.push(
+            "an earlier repair was interrupted; what it left in the directory was removed\n"
+                .to_owned(),
+        );
+    }
     lines.extend(repaired.torn.as_ref().map(|torn| {
         let (bytes, position, file) = (torn.bytes, torn.position, &torn.file);
         format!("cut: {bytes} bytes that were no whole batch, at byte {position} of {file}\n")

@@ -2,10 +2,12 @@
 //!
 //! A checkpoint that fits one batch is atomic by that. A longer one is *staged* first: its changes are written beside
 //! the rows, made durable, declared whole, and only then carried out. Whatever a crash leaves is either the old
-//! checkpoint or all that is needed to finish the new one.
+//! checkpoint or all that is needed to finish the new one. An entry costs more than its bytes, so that changes are staged many to
+//! an entry, and all of it costs little more than to write each row once.
 
 use std::collections::BTreeMap;
 
+use crate::mutant::Mutant;
 use crate::store::BATCH_CHANGES_MAX;
 use crate::store::Change;
 use crate::store::Checkpoint;
@@ -18,6 +20,9 @@ use crate::store::checkpoint::SavedRow;
 use crate::store::checkpoint::layout;
 use crate::store::checkpoint::layout::Meta;
 
+/// So many entries of staged changes, each of up to 4 KiB, go into a batch.
+const STAGED_AT_ONCE: usize = 32;
+
 /// Gets every row of a checkpoint; `None` stands for one that can't be read.
 pub(in crate::store) type LoadVisitor<'a> = dyn FnMut(Option<(RowKey, &[u8])>) + 'a;
 
@@ -26,7 +31,7 @@ pub struct Checkpointer {
     store: Box<dyn StateStore>,
     /// Rows of more than one chunk, and how many they have.
     long: BTreeMap<Vec<u8>, u32>,
-    /// How many staged changes may be in the store.
+    /// How many entries of staged changes may be in the store.
     staged: u32,
     /// Whether the last checkpoint failed somewhere on its way.
     interrupted: bool,
@@ -127,6 +132,9 @@ impl Checkpointer {
         if changes.len() < BATCH_CHANGES_MAX {
             changes.push(current);
             self.store.apply(&changes)?;
+        } else if Mutant::CheckpointStampFirst.is_active() {
+            self.store.apply(&[current])?;
+            self.apply_all(&changes)?;
         } else if whole {
             self.apply_all(&changes)?;
             self.store.sync()?;
@@ -168,11 +176,15 @@ impl Checkpointer {
 
     fn stage(&mut self, changes: &[Change], meta: Meta) -> Result<(), StateError> {
         let mut number = 0;
-        for batch in changes.chunks(BATCH_CHANGES_MAX) {
-            let mut staged = Vec::with_capacity(batch.len());
-            for change in batch {
-                staged.push(layout::stage(number, change));
+        let mut left = changes;
+        while !left.is_empty() {
+            let mut staged = Vec::with_capacity(STAGED_AT_ONCE);
+            while staged.len() < STAGED_AT_ONCE
+                && let Some((entry, later)) = layout::stage(number, left)
+            {
+                staged.push(entry);
                 number += 1;
+                left = later;
             }
             self.store.apply(&staged)?;
         }

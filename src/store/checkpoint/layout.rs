@@ -6,7 +6,7 @@
 //! 0 's'                                    a checkpoint that is staged whole, and not yet carried out: the same
 //! 1 kind 0 key               chunk (4)     a part of the row's value, the row's name being short
 //! 1 kind 1 SHA-256 of key    chunk (4)     the same with length and name in front of the value
-//! 2 number (4)                             a staged change: 0 or 1 | length of key, key | value
+//! 2 number (4)                             staged changes, for each: 0 or 1 | length of key, key | length of value, value
 //! ```
 //!
 //! Numbers in keys are big-endian, so that they sort; all others are little-endian.
@@ -18,12 +18,13 @@ use crate::commitlog::Offset;
 use crate::store::Change;
 use crate::store::Kind;
 use crate::store::RowKey;
+use crate::store::VALUE_BYTES_MAX;
 use crate::store::checkpoint::Mark;
 use crate::store::codec::Decoder;
 use crate::store::codec::Encode;
 
 /// The layout of rows and of this file. A checkpoint with another is built anew from the log.
-pub(in crate::store) const SCHEMA: u32 = 1;
+pub(in crate::store) const SCHEMA: u32 = 2;
 
 /// The key of the checkpoint's own entry.
 pub(super) const CURRENT: &[u8] = &[0, b'c'];
@@ -122,33 +123,45 @@ pub(super) fn decode_row<'a>(prefix: &'a [u8], value: &'a [u8]) -> Option<(RowKe
     }
 }
 
-/// The entry that stages a change.
-pub(super) fn stage(number: u32, change: &Change) -> Change {
-    let (key, value) = change;
+/// The entry that stages the first of these changes, as many as it has room for, and the changes that are left; `None` if there
+/// are none to stage.
+pub(super) fn stage(number: u32, changes: &[Change]) -> Option<(Change, &[Change])> {
     let mut staged = Vec::new();
-    staged.put_u8(u8::from(value.is_some()));
-    staged.put_bytes(key);
-    staged.put_raw(value.as_deref().unwrap_or_default());
-    (stage_key(number), Some(staged))
+    let mut left = changes;
+    while let Some(((key, value), later)) = left.split_first() {
+        let before = staged.len();
+        staged.put_u8(u8::from(value.is_some()));
+        staged.put_bytes(key);
+        staged.put_bytes(value.as_deref().unwrap_or_default());
+        if before > 0 && staged.len() > VALUE_BYTES_MAX {
+            staged.truncate(before);
+            break;
+        }
+        left = later;
+    }
+    (!changes.is_empty()).then(|| ((stage_key(number), Some(staged)), left))
 }
 
-/// The key of a staged change.
+/// The key of staged changes.
 pub(super) fn stage_key(number: u32) -> Vec<u8> {
     let mut key = vec![STAGE];
     key.extend_from_slice(&number.to_be_bytes());
     key
 }
 
-/// The number of the staged change with this key; `None` for other entries.
+/// The number of the staged changes with this key; `None` for other entries.
 pub(super) fn staged_number(key: &[u8]) -> Option<u32> {
     let number = key.strip_prefix(&[STAGE])?;
     Some(u32::from_be_bytes(number.try_into().ok()?))
 }
 
-/// The change that an entry stages.
-pub(super) fn unstage(value: &[u8]) -> Option<Change> {
+/// The changes that an entry stages.
+pub(super) fn unstage(value: &[u8]) -> impl Iterator<Item = Change> {
     let mut input = Decoder::new(value);
-    let put = input.flag()?;
-    let key = input.bytes()?.to_vec();
-    Some((key, put.then(|| input.rest().to_vec())))
+    std::iter::from_fn(move || {
+        let put = input.flag()?;
+        let key = input.bytes()?.to_vec();
+        let value = input.bytes()?;
+        Some((key, put.then(|| value.to_vec())))
+    })
 }

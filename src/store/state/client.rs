@@ -1,7 +1,6 @@
 //! What is kept for one client, and what its rows do to it.
 
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
 
 use crate::collections::SortedMap;
 use crate::commitlog::Offset;
@@ -44,7 +43,7 @@ pub struct SessionState {
     /// The counter of the next assignment: above all in `assigned`.
     pub assigned_next: u64,
     /// Runs of retained messages that are due, in order of place.
-    pub runs: VecDeque<Run>,
+    pub runs: Vec<Run>,
     /// What is published when the client goes.
     pub will: Option<Box<WillRow>>,
 }
@@ -67,16 +66,20 @@ pub(super) struct Client {
     pub(super) state: SessionState,
     /// No record that the present value of one of its rows rests on has a lower offset.
     pub(super) oldest: Offset,
-    /// No closed span ends below; `None` if there is none.
-    closed_from: Option<Offset>,
-    /// The place of each assignment, under its counter.
-    places: BTreeMap<u64, Offset>,
+    /// No closed span ends below; [`Offset::MAX`] if there is none.
+    closed_from: Offset,
+    /// Where the assignments are; in a box, because most clients have none.
+    places: Option<Box<Places>>,
 }
+
+/// The place of each assignment, under its counter.
+#[derive(Clone, Debug, Default)]
+struct Places(BTreeMap<u64, Offset>);
 
 impl Client {
     pub(super) fn new(recorded: bool) -> Self {
         let state = SessionState { recorded, ..SessionState::default() };
-        Self { state, oldest: Offset::MAX, closed_from: None, places: BTreeMap::new() }
+        Self { state, oldest: Offset::MAX, closed_from: Offset::MAX, places: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -103,7 +106,7 @@ impl Client {
 
     /// The present value of an assignment.
     pub(super) fn assigned(&self, counter: u64) -> Option<&AssignedRow> {
-        let place = self.places.get(&counter)?;
+        let place = self.places.as_ref()?.0.get(&counter)?;
         self.state.assigned.get(&(*place, counter))
     }
 
@@ -144,14 +147,13 @@ impl Client {
         let forward = row.runs_done >= self.state.progress.runs_done;
         self.state.progress = row;
         self.drop_assignments(client, changes);
-        if self.closed_from.is_some_and(|from| from <= self.state.progress.position) {
+        if self.closed_from <= self.state.progress.position {
             self.drop_spans(client, changes);
         }
         if forward {
             let runs_done = self.state.progress.runs_done;
-            while self.state.runs.front().is_some_and(|run| run.place < runs_done) {
-                self.state.runs.pop_front();
-            }
+            let done = self.state.runs.partition_point(|run| run.place < runs_done);
+            self.state.runs.drain(..done);
         } else {
             self.find_runs();
         }
@@ -165,7 +167,7 @@ impl Client {
                 break;
             }
             entry.remove();
-            self.places.remove(&counter);
+            self.remove_place(counter);
             changes.insert(RowKey::Assigned(client.clone(), counter));
         }
         self.count_assignments();
@@ -174,14 +176,14 @@ impl Client {
     /// Drops the spans that progress has passed, and subscriptions without any.
     fn drop_spans(&mut self, client: &ClientId, changes: &mut Changes) {
         let position = self.state.progress.position;
-        let mut closed_from = None;
+        let mut closed_from = Offset::MAX;
         self.state.subscriptions.retain(|filter, row| {
             let count = row.spans.len();
             row.spans.retain(|span| span.until.is_none_or(|until| until > position));
             if row.spans.len() < count {
                 changes.insert(RowKey::Subscription(client.clone(), filter.clone()));
             }
-            closed_from = earlier(closed_from, first_close(row));
+            closed_from = closed_from.min(first_close(row));
             !row.spans.is_empty()
         });
         self.closed_from = closed_from;
@@ -192,7 +194,7 @@ impl Client {
         let mut row = row.unwrap_or_default();
         let position = self.state.progress.position;
         row.spans.retain(|span| span.until.is_none_or(|until| until > position));
-        self.closed_from = earlier(self.closed_from, first_close(&row));
+        self.closed_from = self.closed_from.min(first_close(&row));
         if row.spans.is_empty() {
             self.state.subscriptions.remove(&filter);
             return;
@@ -210,19 +212,19 @@ impl Client {
         let mut runs: Vec<Run> =
             subscriptions.filter_map(|(filter, row)| due_run(filter, row, runs_done)).collect();
         runs.sort_unstable();
-        self.state.runs = runs.into();
+        self.state.runs = runs;
     }
 
     /// Puts an assignment, or takes it out. One that progress has passed already stays out.
     fn assign(&mut self, counter: u64, row: Option<AssignedRow>, offset: Offset) {
-        if let Some(place) = self.places.remove(&counter) {
+        if let Some(place) = self.remove_place(counter) {
             self.state.assigned.remove(&(place, counter));
         }
         if let Some(mut row) = row {
             let place = row.place.unwrap_or(offset);
             if place >= self.state.progress.position {
                 row.place = Some(place);
-                self.places.insert(counter, place);
+                self.places.get_or_insert_default().0.insert(counter, place);
                 self.state.assigned.insert((place, counter), row);
             }
         }
@@ -230,8 +232,17 @@ impl Client {
     }
 
     fn count_assignments(&mut self) {
-        self.state.assigned_next =
-            self.places.last_key_value().map_or(0, |(counter, _)| counter.saturating_add(1));
+        let last = self.places.as_ref().and_then(|places| places.0.last_key_value());
+        self.state.assigned_next = last.map_or(0, |(counter, _)| counter.saturating_add(1));
+    }
+
+    fn remove_place(&mut self, counter: u64) -> Option<Offset> {
+        let places = self.places.as_mut()?;
+        let place = places.0.remove(&counter);
+        if places.0.is_empty() {
+            self.places = None;
+        }
+        place
     }
 }
 
@@ -240,10 +251,7 @@ fn due_run(filter: &Text, row: &SubscriptionRow, runs_done: Offset) -> Option<Ru
     Some(Run { place: span.from, filter: filter.clone() })
 }
 
-fn first_close(row: &SubscriptionRow) -> Option<Offset> {
-    row.spans.iter().filter_map(|span| span.until).min()
-}
-
-fn earlier(one: Option<Offset>, other: Option<Offset>) -> Option<Offset> {
-    one.into_iter().chain(other).min()
+/// Where the first closed span ends; [`Offset::MAX`] if there is none.
+fn first_close(row: &SubscriptionRow) -> Offset {
+    row.spans.iter().filter_map(|span| span.until).min().unwrap_or(Offset::MAX)
 }
