@@ -8,13 +8,20 @@
 //! - [`Grants`]: what overlapping subscriptions say together about one message.
 //! - [`Limits`]: what both sides agreed on in CONNECT and CONNACK.
 //! - [`InboundAliases`], [`OutboundAliases`]: topic aliases.
+//! - [`Address`]: what a subscription's text asks for beyond a topic filter.
 
+mod address;
 mod alias;
 mod grant;
 mod inbound;
 mod limits;
 mod outbound;
 
+pub use address::Address;
+pub use address::AddressError;
+pub use address::LAST_MAX;
+pub use address::Start;
+pub use address::plain_filter;
 pub use alias::InboundAliases;
 pub use alias::Naming;
 pub use alias::OutboundAliases;
