@@ -56,11 +56,15 @@ pub enum Mutant {
     CleanerDropsTombstone,
     /// A cleaned segment gets its name before it is durable.
     CleanerBeforeSync,
+    /// At the seam between a replay and live messages, what is not durable yet belongs to neither.
+    SeamLosesOne,
+    /// A replay goes on behind where it stood.
+    ReplayResumesLate,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -86,6 +90,8 @@ impl Mutant {
         Self::CleanerDropsLive,
         Self::CleanerDropsTombstone,
         Self::CleanerBeforeSync,
+        Self::SeamLosesOne,
+        Self::ReplayResumesLate,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -116,6 +122,8 @@ impl Mutant {
             Self::CleanerDropsLive => "cleaner_drops_live",
             Self::CleanerDropsTombstone => "cleaner_drops_tombstone",
             Self::CleanerBeforeSync => "cleaner_before_sync",
+            Self::SeamLosesOne => "seam_loses_one",
+            Self::ReplayResumesLate => "replay_resumes_late",
         }
     }
 

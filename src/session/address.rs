@@ -72,6 +72,29 @@ pub enum AddressError {
         "bad start: earliest | latest | committed | last-N | o-OFFSET | t-UNIXMS | ago-15m | 2026-08-01T00:00:00Z"
     )]
     BadStart,
+    /// A start beyond the end of the log, or later than the present.
+    #[error("the start is beyond what is stored")]
+    StartBeyondEnd,
+    /// A start in the text and another as a user property, or two of those.
+    #[error("two starts")]
+    TwoStarts,
+    /// An end or a pace of what does not begin.
+    #[error("until, limit and pace need a start: $replay/START/FILTER, or the user property from")]
+    StartMissing,
+    /// An end that can't be read, or is beyond what is stored.
+    #[error(
+        "bad until: latest | o-OFFSET | t-UNIXMS | ago-15m | 2026-08-01T00:00:00Z, not beyond the present"
+    )]
+    BadUntil,
+    /// A limit that can't be read.
+    #[error("bad limit: a number from 1 on")]
+    BadLimit,
+    /// A pace that can't be read.
+    #[error("bad pace: max | 1x | 10x, up to 1000x")]
+    BadPace,
+    /// A prefix or a wish that is not for shared subscriptions.
+    #[error("$replay and $meta do not go with $share")]
+    NotShared,
     /// What is behind the prefixes is no topic filter, or the group's name is none.
     #[error("{0}")]
     Filter(#[from] Violation),

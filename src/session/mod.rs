@@ -8,7 +8,7 @@
 //! - [`Grants`]: what overlapping subscriptions say together about one message.
 //! - [`Limits`]: what both sides agreed on in CONNECT and CONNACK.
 //! - [`InboundAliases`], [`OutboundAliases`]: topic aliases.
-//! - [`Address`]: what a subscription's text asks for beyond a topic filter.
+//! - [`Address`]: what a subscription's text asks for beyond a topic filter; [`Wishes`]: what the user properties of a SUBSCRIBE do.
 
 mod address;
 mod alias;
@@ -16,6 +16,7 @@ mod grant;
 mod inbound;
 mod limits;
 mod outbound;
+mod wishes;
 
 pub use address::Address;
 pub use address::AddressError;
@@ -28,6 +29,7 @@ pub use alias::OutboundAliases;
 pub use grant::Effective;
 pub use grant::Grant;
 pub use grant::Grants;
+pub use grant::Meta;
 pub use inbound::Inbound;
 pub use limits::Limits;
 pub use limits::Options;
@@ -37,3 +39,4 @@ pub use outbound::Outbound;
 pub use outbound::Step;
 pub use outbound::Unexpected;
 pub use outbound::packet_id_of;
+pub use wishes::Wishes;
