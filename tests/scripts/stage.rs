@@ -268,14 +268,20 @@ impl Stage {
     }
 
     fn outputs(&mut self, outputs: Vec<Output>) {
+        let mut slow = Vec::new();
         for output in outputs {
             match work_of(output) {
-                Sorted::Work(work @ Work::Commit(_)) => self.begin_commit(work),
-                Sorted::Work(work) => {
-                    let event = self.engine().run(work);
-                    self.event(event);
-                }
+                Sorted::Work(work) => slow.push(work),
                 Sorted::Other(output) => self.output(output),
+            }
+        }
+        // What was written before an answer came is not printed behind it.
+        for work in slow {
+            if matches!(work, Work::Commit(_)) {
+                self.begin_commit(work);
+            } else {
+                let event = self.engine().run(work);
+                self.event(event);
             }
         }
     }
