@@ -28,6 +28,7 @@ use crate::broker::coverage::grant_of;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
 use crate::broker::message::Message;
+use crate::broker::retention::Mover;
 use crate::broker::search::Search;
 use crate::broker::stats::Dropped;
 use crate::broker::walk::Cursor;
@@ -53,6 +54,9 @@ use crate::time::Timestamp;
 
 /// A replay, by its place in the broker's table.
 pub(super) type ReplayIndex = usize;
+
+/// How many replays a client may have under way: each reads ahead.
+pub(super) const REPLAYS_MAX: usize = 16;
 
 /// How many bytes may be ahead of the router at the seam.
 const AHEAD_BYTES: usize = 1 << 20;
@@ -177,9 +181,8 @@ impl Broker {
 
     /// The time of a replay's next message has come, perhaps.
     pub(super) fn replay_due(&mut self, index: ReplayIndex) {
-        let now = self.now;
         if let Some(Some(replay)) = self.replays.get_mut(index) {
-            replay.wakes_at.take_if(|at| *at <= now);
+            replay.wakes_at = None;
         }
         self.queue_replay_turn(index);
     }
@@ -227,6 +230,63 @@ impl Broker {
         row.spans.extend(span);
         let row = if row.spans.is_empty() { None } else { Some(row) };
         self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), row));
+    }
+
+    /// The replays whose position lies below an offset.
+    pub(super) fn replays_below(&self, offset: Offset) -> Vec<Mover> {
+        let sessions = self.store.state().sessions();
+        let rows = sessions.flat_map(|(client_id, session)| {
+            session.subscriptions.iter().map(move |(text, row)| (client_id, text, row))
+        });
+        let replaying = rows.filter(|(_, _, row)| row.open_span().is_some_and(Span::is_replaying));
+        let below = replaying.filter(|(client_id, text, _)| {
+            self.replay_position(client_id, text).is_some_and(|position| position < offset)
+        });
+        below.map(|(client_id, text, _)| Mover::Replay(client_id.clone(), text.clone())).collect()
+    }
+
+    /// Where a subscription's replay stands; `None` if it is still looking for where to begin.
+    pub(super) fn replay_position(&self, client_id: &ClientId, text: &str) -> Option<Offset> {
+        let row = self.replaying_span(client_id, text)?.replay.as_ref()?;
+        let walks = self.replays.iter().filter_map(|(_, replay)| replay.as_ref());
+        let mut own = walks.filter(|walk| walk.client_id == *client_id && *walk.text == *text);
+        let walked = own.next().map_or(Offset::ZERO, |walk| walk.cursor.next);
+        row.last.is_none().then(|| row.position.max(walked))
+    }
+
+    /// Moves a replay out of the part of the log that goes; so many messages are lost to it.
+    pub(super) fn move_replay(
+        &mut self,
+        client_id: &ClientId,
+        text: &Text,
+        new_start: Offset,
+        lost: u64,
+    ) {
+        let Some(span) = self.replaying_span(client_id, text).cloned() else { return };
+        let Some(replay) = span.replay.as_deref() else { return };
+        if lost > 0 {
+            tracing::warn!(
+                client = client_id.as_str(),
+                subscription = &**text,
+                lost,
+                "the replay loses messages that are older than messages are kept"
+            );
+            self.stats.drop_messages(Dropped::Retention, lost);
+        }
+        let row = ReplayRow { position: new_start, ..replay.clone() };
+        let span = Span { replay: Some(Box::new(row.clone())), ..span };
+        self.put_open_span(client_id, text, Some(span));
+        let walks = self.replays.iter_mut().filter_map(|(_, replay)| replay.as_mut());
+        for replay in walks.filter(|walk| walk.client_id == *client_id && walk.text == *text) {
+            replay.row = row.clone();
+            if replay.cursor.next < new_start {
+                replay.cursor = Cursor::at(new_start);
+            }
+        }
+        let client = self.client_slots.get(client_id).and_then(|slot| self.client_ref(*slot));
+        if let Some(client) = client {
+            self.rouse_replays_of(client);
+        }
     }
 
     fn step_replay(&mut self, index: ReplayIndex, replay: &mut Replay) -> Walk {
@@ -323,7 +383,7 @@ impl Broker {
         if due <= self.now {
             return false;
         }
-        if replay.wakes_at.is_none_or(|at| due < at || at <= self.now) {
+        if replay.wakes_at.is_none_or(|at| due < at) {
             replay.wakes_at = Some(due);
             self.set_far_timer(due, Timer::Replay(index));
         }

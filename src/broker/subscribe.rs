@@ -11,6 +11,7 @@ use crate::broker::client::ClientRef;
 use crate::broker::client::Reserved;
 use crate::broker::client::Run;
 use crate::broker::coverage::grant_of;
+use crate::broker::replay::REPLAYS_MAX;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
 use crate::mqtt::Packet;
@@ -23,7 +24,6 @@ use crate::mqtt::SubscribeFilter;
 use crate::mqtt::SubscriptionFilter;
 use crate::mqtt::SubscriptionId;
 use crate::mqtt::Text;
-use crate::mqtt::TopicFilter;
 use crate::mqtt::Unsuback;
 use crate::mqtt::Unsubscribe;
 use crate::mqtt::topic_levels;
@@ -66,7 +66,7 @@ impl Broker {
                     continue;
                 }
             };
-            match self.refuses_subscription(slot, &client_id, &filter.filter, &asked.filter) {
+            match self.refuses_subscription(slot, &client_id, &filter.filter, &asked) {
                 Some(reason) => suback.reason_codes.push(reason),
                 None if again => suback.reason_codes.push(granted(filter.options.qos)),
                 None => {
@@ -102,8 +102,9 @@ impl Broker {
         slot: usize,
         client_id: &ClientId,
         filter: &SubscriptionFilter,
-        topic_filter: &TopicFilter,
+        asked: &Asked,
     ) -> Option<ReasonCode> {
+        let topic_filter = &asked.filter;
         let connected = self.connections.get(slot)?.connected()?;
         if topic_levels(topic_filter) > self.options.topic_levels_max {
             return Some(ReasonCode::TopicFilterInvalid);
@@ -115,11 +116,21 @@ impl Broker {
             return Some(reason);
         }
         let session = self.store.state().session(client_id)?;
+        let begins = matches!(&asked.replay, AskedReplay::Begins(row) if !row.live);
+        if begins && self.replays_enough(client_id) {
+            return Some(ReasonCode::QuotaExceeded);
+        }
         match session.subscriptions.get(&**filter.text()) {
             Some(row) => row.spans.len() >= SPANS_MAX,
             None => open_count_reaches(session, self.options.subscriptions_max),
         }
         .then_some(ReasonCode::QuotaExceeded)
+    }
+
+    fn replays_enough(&self, client_id: &ClientId) -> bool {
+        let slot = self.client_slots.get(client_id).copied();
+        let known = slot.and_then(|slot| self.clients.get(slot));
+        known.is_some_and(|known| known.replays.len() >= REPLAYS_MAX)
     }
 
     /// Makes or replaces one subscription. Returns what has to be durable before SUBACK.

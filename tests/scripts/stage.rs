@@ -204,6 +204,10 @@ impl Stage {
                 self.settings.store.clock_jump_max = Duration::from_secs(value.parse().unwrap());
             }
             "tail_bytes_max" => self.settings.store.log.tail_bytes_max = value.parse().unwrap(),
+            "segment_bytes" => self.settings.store.log.segment_bytes = value.parse().unwrap(),
+            "retention_bytes" => {
+                self.settings.store.log.retention_bytes = Some(value.parse().unwrap());
+            }
             "check_payload_format" => options.check_payload_format = value == "true",
             other => panic!("what is {other}?"),
         }

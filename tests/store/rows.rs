@@ -230,6 +230,21 @@ fn the_numbers_of_kinds_are_those_on_disk() {
     assert_eq!((Kind::from_u8(0), Kind::from_u8(12)), (None, None));
 }
 
+fn span_from(from: u64) -> Span {
+    Span {
+        from: Offset::new(from),
+        until: None,
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::SendAtSubscribe,
+        subscription_id: None,
+        retained_run: false,
+        meta: Meta::None,
+        replay: None,
+    }
+}
+
 /// The bytes of a row of each kind: a change here is a change of the format.
 #[test]
 fn the_bytes_of_rows_are_those_on_disk() {
@@ -262,6 +277,24 @@ fn the_bytes_of_rows_are_those_on_disk() {
         encoded(&Row::Inbound(client, id, Some(Offset::new(4)))),
         (vec![1, b'c', 1, 2], vec![1, 4])
     );
+    let replay = ReplayRow {
+        start: Text::from_static("o-1"),
+        live: false,
+        position: Offset::new(1),
+        not_before: None,
+        until: None,
+        ends_at: None,
+        left: Some(2),
+        last: None,
+        speed: None,
+    };
+    let span = Span { meta: Meta::Envelope, replay: Some(Box::new(replay)), ..span_from(5) };
+    let row = SubscriptionRow { spans: vec![span, span_from(6)] };
+    let text = Text::from_static("f");
+    let client = ClientId::try_from("c").unwrap();
+    let mut value = vec![1, 2, 5, 0, 0x81, 0, 6, 0, 3, b'o', b'-', b'1', 1, 0, 0, 0, 1, 2, 0, 0];
+    value.extend_from_slice(&[6, 0, 1, 0]);
+    assert_eq!(encoded(&Row::Subscription(client, text, Some(row))), (vec![1, b'c', b'f'], value));
     let moments = vec![(Timestamp::from_micros(3), 300)];
     assert_eq!(encoded(&clock(moments)), (Vec::new(), vec![1, 1, 3, 0xac, 2]));
 }
