@@ -24,7 +24,7 @@ fn what_is_stored_comes_again_after_the_broker_was_killed() {
     let all = ["-q", "1", "-t", "$replay/earliest/p/#", "-C", "500"];
     broker.run("sub", &all).expect_success(&lines(0..500));
     let broker = broker.crash();
-    for version in ["3.1.1", "5"] {
+    for version in ["311", "5"] {
         let words = ["-V", version, "-q", "2", "--from", "earliest", "-t", "p/#", "-C", "500"];
         broker.run("sub", &words).expect_success(&lines(0..500));
     }
