@@ -8,6 +8,7 @@
 //! them, the replay begins at the right one in the last window. Nothing but offsets is kept, and no more than were asked for.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::broker::Broker;
 use crate::broker::Turn;
@@ -73,34 +74,33 @@ fn below(offset: Offset, width: u64, start: Offset) -> Offset {
 impl Broker {
     /// One step of the search for where a replay begins.
     pub(super) fn step_search(&mut self, index: ReplayIndex, replay: &mut Replay) -> Walk {
-        let start = self.store.start_offset();
-        let Some(search) = &mut replay.search else {
-            return self.begin_search(replay);
-        };
-        while let Some(record) = replay.cursor.chunk.pop_front() {
+        let Some(mut search) = replay.search.take() else { return self.begin_search(replay) };
+        let walk = self.search_on(index, replay, &mut search);
+        if replay.row.last.is_some() {
+            replay.search = Some(search);
+        }
+        walk
+    }
+
+    fn search_on(&mut self, index: ReplayIndex, replay: &mut Replay, search: &mut Search) -> Walk {
+        if let Some(record) = replay.cursor.chunk.pop_front() {
             let view = MessageView::from_record(&record).filter(|view| view.offset < search.to);
             let message = view.as_ref().map(Message::from);
-            let Some(mut search) = replay.search.take() else { return Walk::More };
             if message.is_some_and(|message| self.replayed_qos(replay, &message).is_some()) {
                 search.note(record.offset);
             }
-            replay.search = Some(search);
             return Walk::More;
         }
-        let to = search.to;
-        if replay.cursor.scanned < to {
-            let matcher = std::sync::Arc::clone(&replay.matcher);
-            return self.read_on(Turn::Replay(index), &mut replay.cursor, to, &matcher);
+        if replay.cursor.scanned < search.to {
+            let matcher = Arc::clone(&replay.matcher);
+            return self.read_on(Turn::Replay(index), &mut replay.cursor, search.to, &matcher);
         }
-        match search.close(start) {
-            Some(position) => {
-                replay.row.position = position;
-                replay.row.last = None;
-                replay.search = None;
-                replay.cursor = Cursor::at(position);
-            }
-            None => replay.cursor = Cursor::at(search.from),
+        let found = search.close(self.store.start_offset());
+        if let Some(position) = found {
+            replay.row.position = position;
+            replay.row.last = None;
         }
+        replay.cursor = Cursor::at(found.unwrap_or(search.from));
         Walk::More
     }
 

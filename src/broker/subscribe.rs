@@ -62,7 +62,7 @@ impl Broker {
                 Ok(asked) => asked,
                 Err(error) => {
                     suback.reason_codes.push(ReasonCode::TopicFilterInvalid);
-                    suback.reason_string = self.explanation(slot, &error);
+                    suback.reason_string = self.explanation(slot, error);
                     continue;
                 }
             };
@@ -84,7 +84,7 @@ impl Broker {
     }
 
     /// Why a filter is refused, in words, for a client that wants them.
-    fn explanation(&self, slot: usize, error: &AddressError) -> Option<Text> {
+    fn explanation(&self, slot: usize, error: AddressError) -> Option<Text> {
         let connected = self.connections.get(slot)?.connected()?;
         let wants = connected.limits.problem_information;
         wants.then(|| Text::try_from(error.to_string()).ok()).flatten()
