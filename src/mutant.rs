@@ -64,11 +64,15 @@ pub enum Mutant {
     FailedReadIsEmpty,
     /// A checkpoint is declared whole before its rows are there.
     CheckpointStampFirst,
+    /// At the seam between a replay and live messages, what is not durable yet belongs to neither.
+    SeamLosesOne,
+    /// A replay goes on behind where it stood.
+    ReplayResumesLate,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -98,6 +102,8 @@ impl Mutant {
         Self::ReserveNotRemade,
         Self::FailedReadIsEmpty,
         Self::CheckpointStampFirst,
+        Self::SeamLosesOne,
+        Self::ReplayResumesLate,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -132,6 +138,8 @@ impl Mutant {
             Self::ReserveNotRemade => "reserve_not_remade",
             Self::FailedReadIsEmpty => "failed_read_is_empty",
             Self::CheckpointStampFirst => "checkpoint_stamp_first",
+            Self::SeamLosesOne => "seam_loses_one",
+            Self::ReplayResumesLate => "replay_resumes_late",
         }
     }
 

@@ -84,7 +84,7 @@ impl Broker {
             Ok(_) => {
                 self.progress_lags(client);
                 self.queue_turn(client);
-                self.rouse_groups_of(client);
+                self.rouse_walks_of(client);
             }
             // Acknowledged before a cut that hid the acknowledgement, or acknowledged twice: nothing to do.
             Err(Unexpected::Unknown) => {}

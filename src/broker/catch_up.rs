@@ -122,7 +122,7 @@ impl Broker {
             None => self.matcher_of(client),
         };
         behind.matcher = Some(Arc::clone(&matcher));
-        self.read_on(Turn::Client(client), &mut behind.cursor, &matcher)
+        self.read_on(Turn::Client(client), &mut behind.cursor, self.routed, &matcher)
     }
 
     /// Hands on what was published at QoS 0 in the meantime; then the client is live.
@@ -156,6 +156,8 @@ impl Broker {
                     retain: message.retain && effective.retain_as_published,
                     subscription_ids: &effective.subscription_ids,
                     place: unrouted.offset,
+                    meta: effective.meta,
+                    replayed: false,
                 };
                 if delivery.send(client, &message, terms) == Sent::NotNow {
                     return Walk::WaitClient;
@@ -167,12 +169,12 @@ impl Broker {
     }
 
     /// Whether all that the router will not bring to this connection had its turn: what was appended or assigned before
-    /// it was connected, and retained messages.
+    /// it was connected or a replay became live, and retained messages.
     fn may_be_live(&self, client: ClientRef) -> bool {
         let Some(known) = self.clients.get(client.index()) else { return true };
         let assigned_before =
             self.next_assigned(known).is_some_and(|(place, _)| place < known.connected_at);
-        known.runs.is_empty() && !assigned_before && self.routed >= known.connected_at
+        known.runs.is_empty() && !assigned_before && self.routed >= known.live_from
     }
 
     fn step_message(
@@ -198,6 +200,8 @@ impl Broker {
                     retain: message.retain && effective.retain_as_published,
                     subscription_ids: &effective.subscription_ids,
                     place: offset,
+                    meta: effective.meta,
+                    replayed: false,
                 };
                 self.walk_to(client, Some(&message), terms, None)
             }
@@ -239,9 +243,8 @@ impl Broker {
     fn send_assigned(&mut self, client: ClientRef, behind: &mut Behind, key: AssignedKey) -> Walk {
         let released = self.released();
         let Some(known) = self.clients.get(client.index()) else { return Walk::More };
-        if known.assigned_after > released {
-            return Walk::WaitDurable;
-        }
+        let at_hand = known.at_hand.get(key.1);
+        let after = known.assigned_after;
         let late = key.0 < known.connected_at;
         let row = self
             .store
@@ -250,14 +253,20 @@ impl Broker {
             .and_then(|session| session.assigned.get(&key))
             .cloned();
         let Some(mut row) = row else { return Walk::More };
+        // A row with its own place is durable when the log is up to there.
+        if after > released && !(row.replayed && key.0 < released) {
+            return Walk::WaitDurable;
+        }
         // QoS 0 that may have been sent before is not sent twice.
         if row.qos == QoS::AtMostOnce && late && !row.retained {
             return Walk::More;
         }
         let ids = subscription_ids(&row.subscription_ids);
-        let terms =
-            Terms { qos: row.qos, retain: row.retained, subscription_ids: &ids, place: key.0 };
-        let mut located = self.locate(client, behind, row.message);
+        let terms = Terms::of_assigned(&row, &ids, key.0);
+        let mut located = match at_hand {
+            Some(record) => Located::Fetched(record),
+            None => self.locate(client, behind, row.message),
+        };
         if matches!(located, Located::Gone)
             && let Some(copy) = carried_copy(self.store.state(), row.message)
         {
@@ -267,9 +276,7 @@ impl Broker {
         let walk = match located {
             Located::Memory => self.send_from_memory(client, &row, terms, key),
             Located::Fetched(record) => {
-                let view = MessageView::from_record(&record);
-                let message = view.as_ref().map(Message::from);
-                let walk = self.walk_to(client, message.as_ref(), terms, Some(key));
+                let walk = self.send_record(client, &record, terms, key);
                 behind.cursor.single = Some((row.message, Some(record)));
                 walk
             }
@@ -286,8 +293,21 @@ impl Broker {
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.assigned_waiting = known.assigned_waiting.saturating_sub(1);
             known.last_assigned = Some(key);
+            known.at_hand.remove(key.1);
         }
-        self.rouse_groups_of(client);
+        self.rouse_walks_of(client);
+    }
+
+    /// Sends an assigned message whose record is here.
+    pub(super) fn send_record(
+        &mut self,
+        client: ClientRef,
+        record: &StoredRecord,
+        terms: Terms<'_>,
+        key: AssignedKey,
+    ) -> Walk {
+        let view = MessageView::from_record(record);
+        self.walk_to(client, view.as_ref().map(Message::from).as_ref(), terms, Some(key))
     }
 
     /// Sends an assigned message that is in memory.
@@ -394,7 +414,7 @@ impl Broker {
         }
     }
 
-    fn why_not_now(&mut self, client: ClientRef) -> Walk {
+    pub(super) fn why_not_now(&mut self, client: ClientRef) -> Walk {
         let durable = self.released();
         let Some(known) = self.clients.get_mut(client.index()) else { return Walk::WaitClient };
         let next = known.outbound.next_number();

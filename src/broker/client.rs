@@ -18,10 +18,12 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::broker::replay::ReplayIndex;
 use crate::broker::router::GroupIndex;
 use crate::broker::walk::Cursor;
 use crate::commitlog::KeyMatcher;
 use crate::commitlog::Offset;
+use crate::commitlog::StoredRecord;
 use crate::mqtt::ClientId;
 use crate::mqtt::PacketId;
 use crate::mqtt::Text;
@@ -47,6 +49,9 @@ pub(super) type AssignedKey = (Offset, u64);
 /// How many numbers are reserved at a time: numbers below the reserved limit may have been sent before a crash.
 pub(super) const NUMBERS_RESERVED: u64 = 2_048;
 
+/// How many bytes are kept for assignments that had no turn yet, and one record more.
+const AT_HAND_BYTES: usize = 256 << 10;
+
 /// A connected client.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -67,6 +72,8 @@ pub(super) struct Client {
     pub(super) dup_below: u64,
     /// The log's end when it connected: deliveries at QoS 0 below are not made.
     pub(super) connected_at: Offset,
+    /// Messages below are not brought by the router, because they were appended before it knew of this client, or of a subscription.
+    pub(super) live_from: Offset,
     /// What an earlier connection had left open.
     pub(super) resumed: Resumed,
     pub(super) reserved: Reserved,
@@ -86,8 +93,39 @@ pub(super) struct Client {
     pub(super) to_release: Vec<PacketId>,
     pub(super) progress: ProgressState,
     pub(super) turn_queued: bool,
+    /// Its replays that have not caught up.
+    pub(super) replays: SmallVec<[ReplayIndex; 1]>,
+    /// Records of assignments that had no turn yet.
+    pub(super) at_hand: AtHand,
     /// The shared groups it is a member of.
     pub(super) groups: SmallVec<[GroupIndex; 1]>,
+}
+
+/// Records that were read for an assignment, under its counter: they need not be read a second time.
+#[derive(Debug, Default)]
+pub(super) struct AtHand {
+    records: BTreeMap<u64, StoredRecord>,
+    bytes: usize,
+}
+
+impl AtHand {
+    /// Keeps a record, unless there is much already.
+    pub(super) fn keep(&mut self, counter: u64, record: StoredRecord) {
+        if self.bytes < AT_HAND_BYTES {
+            self.bytes += record.size_bytes();
+            self.records.insert(counter, record);
+        }
+    }
+
+    pub(super) fn get(&self, counter: u64) -> Option<StoredRecord> {
+        self.records.get(&counter).cloned()
+    }
+
+    pub(super) fn remove(&mut self, counter: u64) {
+        if let Some(record) = self.records.remove(&counter) {
+            self.bytes = self.bytes.saturating_sub(record.size_bytes());
+        }
+    }
 }
 
 /// Whether the progress row has to be written.

@@ -12,6 +12,7 @@ use crate::mqtt::Text;
 use crate::session::Inbound;
 use crate::session::InboundAliases;
 use crate::session::Limits;
+use crate::session::Meta;
 use crate::session::OutboundAliases;
 use crate::time::Timestamp;
 
@@ -70,6 +71,8 @@ pub(super) struct Connected {
     pub(super) authentication_method: Option<Text>,
     /// A re-authentication under way.
     pub(super) exchange: Option<Exchange>,
+    /// What it wants to be told with everything.
+    pub(super) meta: Meta,
     /// What the rules allow it.
     pub(super) grants: Grants,
 }

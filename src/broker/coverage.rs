@@ -9,6 +9,7 @@ use crate::mqtt::SubscriptionIds;
 use crate::mqtt::TopicFilter;
 use crate::session::Grant;
 use crate::session::Grants;
+use crate::session::plain_filter;
 use crate::store::SessionState;
 use crate::store::Span;
 
@@ -19,6 +20,7 @@ pub(super) fn grant_of(span: &Span) -> Grant {
         no_local: span.no_local,
         retain_as_published: span.retain_as_published,
         subscription_id: span.subscription_id.and_then(SubscriptionId::new),
+        meta: span.meta,
     }
 }
 
@@ -29,13 +31,11 @@ pub(super) fn subscription_ids(numbers: &[u32]) -> SubscriptionIds {
 
 /// The subscriptions of a session that covered `topic` at `offset`.
 pub(super) fn grants_at(session: &SessionState, topic: &str, offset: Offset) -> Grants {
-    let covers =
-        |span: &&Span| span.from <= offset && span.until.is_none_or(|until| offset < until);
-    let rows = session
-        .subscriptions
-        .iter()
-        .filter(|(filter, _)| !is_shared(filter) && TopicFilter::text_matches(filter, topic));
-    rows.flat_map(|(_, row)| row.spans.iter().filter(covers)).map(grant_of).collect()
+    let rows = session.subscriptions.iter().filter(|(text, _)| {
+        !is_shared(text) && TopicFilter::text_matches(plain_filter(text), topic)
+    });
+    let spans = rows.flat_map(|(_, row)| row.spans.iter().filter(|span| span.covers(offset)));
+    spans.map(grant_of).collect()
 }
 
 /// Whether a subscription's text is that of a shared one.
@@ -50,13 +50,14 @@ pub(super) struct FilterSet {
 }
 
 impl FilterSet {
-    /// All filters of a session's own subscriptions, closed spans included.
+    /// All filters of a session's own subscriptions, closed spans included; what is replayed is not its own yet.
     pub(super) fn of(session: Option<&SessionState>) -> Self {
-        let filters = session.into_iter().flat_map(|session| session.subscriptions.keys());
+        let rows = session.into_iter().flat_map(|session| session.subscriptions.iter());
+        let own = rows.filter(|(_, row)| row.spans.iter().any(|span| !span.is_replaying()));
         Self {
-            filters: filters
-                .filter(|filter| !is_shared(filter))
-                .map(|filter| Box::from(&**filter))
+            filters: own
+                .filter(|(text, _)| !is_shared(text))
+                .map(|(text, _)| Box::from(plain_filter(text)))
                 .collect(),
         }
     }

@@ -9,6 +9,7 @@ use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
 use crate::broker::connection::Connection;
 use crate::broker::message::Message;
+use crate::broker::meta::decorated;
 use crate::broker::stats::Dropped;
 use crate::broker::stats::Stats;
 use crate::commitlog::Offset;
@@ -17,9 +18,11 @@ use crate::mqtt::PublishHeader;
 use crate::mqtt::QoS;
 use crate::mqtt::SubscriptionId;
 use crate::mutant::Mutant;
+use crate::session::Meta;
 use crate::session::Naming;
 use crate::session::Step;
 use crate::session::packet_id_of;
+use crate::store::AssignedRow;
 use crate::store::ClockRow;
 use crate::time::Timestamp;
 
@@ -46,6 +49,22 @@ pub(super) struct Terms<'a> {
     pub(super) subscription_ids: &'a [SubscriptionId],
     /// Where it stands in the session's stream.
     pub(super) place: Offset,
+    /// What it tells of the message's position.
+    pub(super) meta: Meta,
+    /// Whether a replay gives it.
+    pub(super) replayed: bool,
+}
+
+impl<'a> Terms<'a> {
+    /// Of an assignment.
+    pub(super) fn of_assigned(
+        row: &AssignedRow,
+        subscription_ids: &'a [SubscriptionId],
+        place: Offset,
+    ) -> Self {
+        let AssignedRow { qos, retained, meta, replayed, .. } = *row;
+        Self { qos, retain: retained, subscription_ids, place, meta, replayed }
+    }
 }
 
 /// What became of a delivery.
@@ -134,6 +153,9 @@ fn encode(
     now: Timestamp,
 ) -> bool {
     let version = connection.outbox.version();
+    let wanted = connection.connected().map_or(Meta::None, |connected| connected.meta);
+    let decorated = decorated(message, terms.meta.max(wanted), terms.replayed, version);
+    let message = decorated.as_ref().map_or(*message, |decorated| decorated.of(message));
     let packet_size_max = connection.outbox.packet_size_max();
     let mut header = PublishHeader {
         dup,

@@ -267,7 +267,7 @@ impl Broker {
             self.queue_write(slot);
             if let (true, Some(client)) = (opened, self.client_at(slot)) {
                 self.queue_turn(client);
-                self.rouse_groups_of(client);
+                self.rouse_walks_of(client);
             }
         }
     }
@@ -313,6 +313,8 @@ impl Broker {
                 retain: message.retain && effective.retain_as_published,
                 subscription_ids: &effective.subscription_ids,
                 place: offset,
+                meta: effective.meta,
+                replayed: false,
             };
             let sent = delivery.send(target.client, &message, terms);
             let Some(client) = delivery.client(target.client) else { continue };
@@ -350,6 +352,8 @@ impl Broker {
                 retain: message.retain && effective.retain_as_published,
                 subscription_ids: &effective.subscription_ids,
                 place: offset.unwrap_or(routed),
+                meta: effective.meta,
+                replayed: false,
             };
             if live && delivery.send(target.client, message, terms) == Sent::Done {
                 continue;

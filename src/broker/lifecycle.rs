@@ -11,6 +11,7 @@ use crate::access::Grants;
 use crate::access::Identity;
 use crate::broker::Broker;
 use crate::broker::Timer;
+use crate::broker::client::AtHand;
 use crate::broker::client::Behind;
 use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
@@ -41,6 +42,7 @@ use crate::session::Grant;
 use crate::session::Inbound;
 use crate::session::InboundAliases;
 use crate::session::Limits;
+use crate::session::Meta;
 use crate::session::Outbound;
 use crate::session::OutboundAliases;
 use crate::store::GroupKey;
@@ -119,6 +121,7 @@ impl Broker {
             limits,
             authentication_method: connect.authentication_method.clone(),
             exchange: None,
+            meta: meta_of(connect),
             grants,
         };
         let Some(connection) = self.connections.get_mut(slot) else { return };
@@ -177,6 +180,7 @@ impl Broker {
             runs_done_after: Offset::ZERO,
             dup_below: progress.sent_limit,
             connected_at: next_offset,
+            live_from: next_offset,
             resumed: Resumed {
                 acked: progress.acked.iter().collect(),
                 received: progress.received.iter().collect(),
@@ -195,6 +199,8 @@ impl Broker {
             to_release: Vec::new(),
             progress: ProgressState::Clean,
             turn_queued: false,
+            replays: smallvec::SmallVec::new(),
+            at_hand: AtHand::default(),
             groups: smallvec::SmallVec::new(),
         };
         let index = self.clients.insert(client);
@@ -204,7 +210,11 @@ impl Broker {
 
     /// Makes the session's open subscriptions known to the router.
     fn enter_subscriptions(&mut self, client: ClientRef, client_id: &ClientId) {
+        self.resume_replays(client, client_id);
         for (filter, grant) in self.open_grants(client_id) {
+            if self.is_replaying(client_id, &filter) {
+                continue;
+            }
             if !is_shared(&filter) {
                 self.router.subscribe(&filter, client, grant);
             } else if let Some(key) = group_key(&filter) {
@@ -320,6 +330,7 @@ impl Broker {
         for group in groups {
             self.part_group(group, client);
         }
+        self.leave_replays(client);
         self.clients.remove(client.index());
         self.client_slots.remove(&client_id);
         if let Some(connection) = self.connections.get_mut(slot) {
@@ -470,6 +481,13 @@ impl Broker {
             }
         }
     }
+}
+
+/// What a client wants to be told with everything: the user property `meta=1`.
+fn meta_of(connect: &Connect) -> Meta {
+    let wants =
+        connect.user_properties.iter().any(|(name, value)| &**name == "meta" && &**value == "1");
+    if wants { Meta::Properties } else { Meta::None }
 }
 
 /// Who is there now. Never a password, and no payload.

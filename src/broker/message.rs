@@ -1,5 +1,6 @@
 //! A message on its way to somebody, wherever its bytes are.
 
+use crate::commitlog::Offset;
 use crate::mqtt::QoS;
 use crate::mutant::Mutant;
 use crate::store::MessageView;
@@ -8,6 +9,8 @@ use crate::time::Timestamp;
 /// A message, borrowed from the packet that brought it, from the log, or made by the broker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'a> {
+    /// Its offset; `None` if it is not in the log.
+    pub(super) offset: Option<Offset>,
     pub(super) topic: &'a str,
     pub(super) payload: &'a [u8],
     /// The QoS it was published at.
@@ -25,6 +28,7 @@ pub(super) struct Message<'a> {
 impl<'a> From<&MessageView<'a>> for Message<'a> {
     fn from(view: &MessageView<'a>) -> Self {
         Self {
+            offset: Some(view.offset),
             topic: view.topic,
             payload: view.payload,
             qos: view.qos,

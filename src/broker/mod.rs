@@ -9,7 +9,7 @@
 //!               │      subscribe ─┘        │                └────► unrouted ──┐
 //!               │      connect             ▼ take_commit                      │
 //!               └────► acknowledge   Event::Committed ─► release acks ─► route durable ─► deliver (QoS 1, 2, live)
-//!                                                                  └─► turns: clients and groups that are behind
+//!                                                                  └─► turns: clients and groups that are behind, replays
 //! ```
 //!
 //! - **Nothing leaves before what it promises is durable**: `outbox` is the one place.
@@ -18,6 +18,7 @@
 //! - All records that one event causes are in one batch.
 
 mod acknowledge;
+mod asked;
 mod catch_up;
 mod cleaning;
 mod client;
@@ -32,6 +33,7 @@ mod fetched;
 mod found;
 mod lifecycle;
 mod message;
+mod meta;
 mod options;
 mod outbox;
 mod progress;
@@ -40,10 +42,12 @@ mod random;
 mod reauthenticate;
 mod receive;
 mod recovery;
+mod replay;
 mod retained;
 mod retention;
 mod revoke;
 mod router;
+mod search;
 mod share;
 mod stats;
 mod storage;
@@ -67,6 +71,8 @@ use crate::broker::client::ClientRef;
 use crate::broker::connection::Connection;
 use crate::broker::deliver::Delivery;
 use crate::broker::random::Random;
+use crate::broker::replay::Replay;
+use crate::broker::replay::ReplayIndex;
 use crate::broker::router::GroupIndex;
 use crate::broker::router::Route;
 use crate::broker::router::Router;
@@ -104,6 +110,8 @@ pub struct Broker {
     epoch: u32,
     router: Router,
     groups: Slab<Group>,
+    /// Replays under way; `None` while one has its turn.
+    replays: Slab<Option<Box<Replay>>>,
     group_indexes: BTreeMap<GroupKey, GroupIndex>,
     /// What the router has still to hand on once it is durable, in offset order.
     unrouted: VecDeque<Unrouted>,
@@ -177,6 +185,8 @@ enum Timer {
     ReadAgain(Turn, u64),
     /// The log may be cleaned.
     Clean,
+    /// The next message of a replay that has a pace is due.
+    Replay(ReplayIndex),
 }
 
 /// Somebody who is behind and may be able to go on.
@@ -184,6 +194,7 @@ enum Timer {
 enum Turn {
     Client(ClientRef),
     Group(GroupIndex),
+    Replay(ReplayIndex),
 }
 
 /// What a ticket's answer is for.
@@ -295,6 +306,7 @@ impl Broker {
                 Timer::Space => self.space_due(),
                 Timer::ReadAgain(turn, ticket) => self.read_again(turn, ticket),
                 Timer::Clean => self.cleaning_due(),
+                Timer::Replay(replay) => self.replay_due(replay),
             }
         }
     }
@@ -310,6 +322,7 @@ impl Broker {
             match self.turns.pop_front() {
                 Some(Turn::Client(client)) => self.turn_client(client),
                 Some(Turn::Group(group)) => self.turn_group(group),
+                Some(Turn::Replay(replay)) => self.turn_replay(replay),
                 None => return,
             }
         }

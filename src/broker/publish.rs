@@ -99,7 +99,8 @@ impl Broker {
             .and_then(|session| session.inbound.get(&packet_id))
             .copied()
             .unwrap_or(Offset::ZERO);
-        self.send_after(slot, offset.next(), Packet::Pubrec(Ack::new(packet_id)));
+        let ack = self.tell_position(slot, Ack::new(packet_id), Some(offset));
+        self.send_after(slot, offset.next(), Packet::Pubrec(ack));
     }
 
     /// Counts a message against the Receive Maximum. False if the connection was ended for it.
@@ -217,9 +218,9 @@ impl Broker {
                 // A session whose rows are not recorded remembers the id in memory.
                 self.store.put(self.now, Row::Inbound(client_id.clone(), packet_id, offset));
             }
-            Packet::Pubrec(Ack::new(packet_id))
+            Packet::Pubrec(self.tell_position(slot, Ack::new(packet_id), offset))
         } else {
-            Packet::Puback(Ack::new(packet_id))
+            Packet::Puback(self.tell_position(slot, Ack::new(packet_id), offset))
         };
         self.send_after(slot, after, answer);
     }
@@ -227,7 +228,8 @@ impl Broker {
     /// Makes a message a record and routes it. `None` if it is not kept: QoS 0 with logging switched off, or while the disk
     /// is full.
     pub(super) fn publish(&mut self, new: &NewMessage<'_>) -> Option<Offset> {
-        let message = Message {
+        let mut message = Message {
+            offset: None,
             topic: new.topic,
             payload: new.payload,
             qos: new.qos,
@@ -244,6 +246,7 @@ impl Broker {
         let kept = new.qos > QoS::AtMostOnce || wanted && !full;
         self.stats.not_logged += u64::from(wanted && !kept);
         let offset = kept.then(|| self.store.append_message(self.now, new));
+        message.offset = offset;
         let route = self.router.route(new.topic);
         if route.is_empty() {
             return offset;

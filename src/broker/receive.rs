@@ -159,7 +159,7 @@ impl Broker {
         }
         if let Some(client) = client.and_then(|client| self.client_ref(client)) {
             self.queue_turn(client);
-            self.rouse_groups_of(client);
+            self.rouse_walks_of(client);
         }
     }
 

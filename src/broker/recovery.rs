@@ -56,6 +56,7 @@ impl Broker {
             epoch: 0,
             router: Router::new(),
             groups: Slab::new(),
+            replays: Slab::new(),
             group_indexes: BTreeMap::new(),
             unrouted: VecDeque::new(),
             routed,

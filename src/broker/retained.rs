@@ -22,6 +22,7 @@ use crate::mqtt::SubscriptionId;
 use crate::mqtt::SubscriptionIds;
 use crate::mqtt::Text;
 use crate::mqtt::TopicFilter;
+use crate::session::plain_filter;
 use crate::store::AssignedRow;
 use crate::store::MessageView;
 use crate::store::Retained;
@@ -106,7 +107,7 @@ impl Broker {
 
     /// The next retained message of a run, among a bounded number of topics.
     fn next_retained(&self, run: &Run) -> Next {
-        let filter: &str = &run.filter;
+        let filter = plain_filter(&run.filter);
         let prefix = literal_prefix(filter);
         let exact = !filter.contains(['+', '#']);
         let from: Bound<&str> = match &run.after {
@@ -195,7 +196,14 @@ impl Broker {
     ) -> Walk {
         let ids: SubscriptionIds =
             span.subscription_id.and_then(SubscriptionId::new).into_iter().collect();
-        let terms = Terms { qos: QoS::AtMostOnce, retain: true, subscription_ids: &ids, place };
+        let terms = Terms {
+            qos: QoS::AtMostOnce,
+            retain: true,
+            subscription_ids: &ids,
+            place,
+            meta: span.meta,
+            replayed: false,
+        };
         let (mut delivery, store) = self.delivery();
         let stored = store.peek(offset);
         let view = match fetched {
@@ -228,6 +236,8 @@ impl Broker {
             message,
             qos,
             retained: true,
+            replayed: false,
+            meta: span.meta,
             subscription_ids: span.subscription_id.into_iter().collect(),
             group: None,
         };

@@ -1,7 +1,7 @@
-//! Retention: sessions and groups are moved out of the segments that go, and what they lose is counted.
+//! Retention: sessions, groups and replays are moved out of the segments that go, and what they lose is counted.
 //!
 //! ```text
-//!  due ─► move each session and group whose position lies there ─► carry rows forward ─► commit ─► truncate
+//!  due ─► move each session, group and replay whose position lies there ─► carry rows forward ─► commit ─► truncate
 //!              │ counts the entries it loses, from the log
 //! ```
 //!
@@ -29,6 +29,8 @@ use crate::commitlog::StoredRecord;
 use crate::mqtt::ClientId;
 use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
+use crate::mqtt::Text;
+use crate::session::plain_filter;
 use crate::store::Carry;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
@@ -67,6 +69,8 @@ pub(super) enum RetentionState {
 pub(super) enum Mover {
     Session(ClientId),
     Group(GroupKey),
+    /// The replay of a session's subscription.
+    Replay(ClientId, Text),
 }
 
 /// What somebody loses, counted so far.
@@ -135,6 +139,7 @@ impl Broker {
         sessions
             .map(|(client_id, _)| Mover::Session(client_id.clone()))
             .chain(groups.map(|(key, _)| Mover::Group(key.clone())))
+            .chain(self.replays_below(new_start))
             .collect()
     }
 
@@ -209,6 +214,9 @@ impl Broker {
                 state.session(client_id).map_or(Offset::MAX, |session| session.progress.position)
             }
             Mover::Group(key) => state.group(key).map_or(Offset::MAX, |row| row.position),
+            Mover::Replay(client_id, text) => {
+                self.replay_position(client_id, text).unwrap_or(Offset::MAX)
+            }
         }
     }
 
@@ -216,6 +224,7 @@ impl Broker {
         Arc::new(match mover {
             Mover::Session(client_id) => FilterSet::of(self.store.state().session(client_id)),
             Mover::Group(key) => FilterSet::one(&key.filter),
+            Mover::Replay(_, text) => FilterSet::one(plain_filter(text)),
         })
     }
 
@@ -230,7 +239,7 @@ impl Broker {
         let Some(view) = MessageView::from_record(record) else { return false };
         let message = Message::from(&view);
         match mover {
-            Mover::Group(_) => message.qos > QoS::AtMostOnce,
+            Mover::Group(_) | Mover::Replay(..) => message.qos > QoS::AtMostOnce,
             Mover::Session(client_id) => {
                 let Some(session) = self.store.state().session(client_id) else { return false };
                 let grants = grants_at(session, message.topic, record.offset);
@@ -281,6 +290,9 @@ impl Broker {
         match &count.mover {
             Mover::Session(client_id) => self.move_session(client_id, new_start, count.lost),
             Mover::Group(key) => self.move_group(key, new_start, count.lost),
+            Mover::Replay(client_id, text) => {
+                self.move_replay(client_id, text, new_start, count.lost);
+            }
         }
     }
 

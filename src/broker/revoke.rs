@@ -14,6 +14,7 @@ use crate::broker::connection::Connection;
 use crate::mqtt::ClientId;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::SubscriptionFilter;
+use crate::session::plain_filter;
 
 impl Broker {
     /// The files were read again; files that are wrong change nothing.
@@ -59,7 +60,8 @@ impl Broker {
     ) {
         for (text, _) in self.open_grants(client_id) {
             let Ok(filter) = SubscriptionFilter::parse(&text) else { continue };
-            if !grants.may(Action::Subscribe { filter: filter.filter() }).allowed {
+            let topics = plain_filter(filter.filter());
+            if !grants.may(Action::Subscribe { filter: topics }).allowed {
                 tracing::info!(
                     client = client_id.as_str(),
                     filter = &*text,

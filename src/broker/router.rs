@@ -4,7 +4,7 @@
 //! A filter's subscribers are found by walking the trie level by level; the answer for a topic is kept as a
 //! [`Route`] until a subscription changes, so that a topic is matched once and not once per message.
 //!
-//! **Invariants:** a client has at most one entry per filter; a node without children and subscribers does not exist
+//! **Invariants:** a client has at most one entry per filter and what stands in front of it; a node without children and subscribers does not exist
 //! (but for the root); the cache holds no route older than the latest change.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use crate::collections::Map;
 use crate::mutant::Mutant;
 use crate::session::Grant;
 use crate::session::Grants;
+use crate::session::plain_filter;
 
 /// How many topics' routes are kept.
 const ROUTES_MAX: usize = 65_536;
@@ -81,18 +82,32 @@ impl Node {
 #[derive(Debug, Default)]
 struct Subscribers {
     clients: BTreeMap<ClientRef, Grant>,
+    /// Those whose text has a prefix before the filter, under that prefix.
+    prefixed: Vec<(Box<str>, ClientRef, Grant)>,
     groups: SmallVec<[GroupIndex; 2]>,
 }
 
 impl Subscribers {
     fn is_empty(&self) -> bool {
-        self.clients.is_empty() && self.groups.is_empty()
+        self.clients.is_empty() && self.prefixed.is_empty() && self.groups.is_empty()
+    }
+
+    fn prefixed_at(&self, prefix: &str, client: ClientRef) -> Option<usize> {
+        self.prefixed.iter().position(|(known, who, _)| **known == *prefix && *who == client)
     }
 
     /// Adds or replaces; true if it is new.
-    fn insert(&mut self, subscriber: Subscriber) -> bool {
+    fn insert(&mut self, subscriber: Subscriber<'_>) -> bool {
         match subscriber {
-            Subscriber::Client(client, grant) => self.clients.insert(client, grant).is_none(),
+            Subscriber::Client("", client, grant) => self.clients.insert(client, grant).is_none(),
+            Subscriber::Client(prefix, client, grant) => {
+                let known = self.prefixed_at(prefix, client);
+                if let Some(at) = known {
+                    self.prefixed.swap_remove(at);
+                }
+                self.prefixed.push((prefix.into(), client, grant));
+                known.is_none()
+            }
             Subscriber::Group(group) if self.groups.contains(&group) => false,
             Subscriber::Group(group) => {
                 self.groups.push(group);
@@ -102,9 +117,13 @@ impl Subscribers {
     }
 
     /// Removes; true if it was there.
-    fn remove(&mut self, subscriber: &Subscriber) -> bool {
+    fn remove(&mut self, subscriber: &Subscriber<'_>) -> bool {
         match subscriber {
-            Subscriber::Client(client, _) => self.clients.remove(client).is_some(),
+            Subscriber::Client("", client, _) => self.clients.remove(client).is_some(),
+            Subscriber::Client(prefix, client, _) => {
+                let known = self.prefixed_at(prefix, *client);
+                known.map(|at| self.prefixed.swap_remove(at)).is_some()
+            }
             Subscriber::Group(group) => {
                 let before = self.groups.len();
                 self.groups.retain(|known| known != group);
@@ -115,8 +134,9 @@ impl Subscribers {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Subscriber {
-    Client(ClientRef, Grant),
+enum Subscriber<'a> {
+    /// With what stands in front of the filter.
+    Client(&'a str, ClientRef, Grant),
     Group(GroupIndex),
 }
 
@@ -150,14 +170,16 @@ impl Router {
         self.count
     }
 
-    /// Adds or replaces a client's subscription to `filter`.
-    pub(super) fn subscribe(&mut self, filter: &str, client: ClientRef, grant: Grant) {
-        self.insert(filter, Subscriber::Client(client, grant));
+    /// Adds or replaces a client's subscription with this text.
+    pub(super) fn subscribe(&mut self, text: &str, client: ClientRef, grant: Grant) {
+        let (prefix, filter) = taken_apart(text);
+        self.insert(filter, Subscriber::Client(prefix, client, grant));
     }
 
-    /// Removes a client's subscription to `filter`.
-    pub(super) fn unsubscribe(&mut self, filter: &str, client: ClientRef) {
-        self.remove(filter, &Subscriber::Client(client, Grant::default()));
+    /// Removes a client's subscription with this text.
+    pub(super) fn unsubscribe(&mut self, text: &str, client: ClientRef) {
+        let (prefix, filter) = taken_apart(text);
+        self.remove(filter, &Subscriber::Client(prefix, client, Grant::default()));
     }
 
     /// Adds a shared group.
@@ -191,7 +213,7 @@ impl Router {
         self.route_bytes = 0;
     }
 
-    fn insert(&mut self, filter: &str, subscriber: Subscriber) {
+    fn insert(&mut self, filter: &str, subscriber: Subscriber<'_>) {
         self.forget_routes();
         let (levels, below) = split(filter);
         let mut index = self.root;
@@ -214,7 +236,7 @@ impl Router {
         child
     }
 
-    fn remove(&mut self, filter: &str, subscriber: &Subscriber) {
+    fn remove(&mut self, filter: &str, subscriber: &Subscriber<'_>) {
         self.forget_routes();
         let (levels, below) = split(filter);
         let mut path: SmallVec<[(NodeIndex, &str); 16]> = SmallVec::new();
@@ -269,6 +291,12 @@ impl Router {
     }
 }
 
+/// What stands in front of a subscription's filter, and the filter.
+fn taken_apart(text: &str) -> (&str, &str) {
+    let filter = plain_filter(text);
+    text.split_at_checked(text.len() - filter.len()).unwrap_or(("", text))
+}
+
 /// A filter's levels, and whether it ends in `#`, which is no level of its own.
 fn split(filter: &str) -> (std::str::Split<'_, char>, bool) {
     if filter == "#" {
@@ -291,6 +319,8 @@ struct Found {
 impl Found {
     fn add(&mut self, subscribers: &Subscribers) {
         self.clients.extend(subscribers.clients.iter().map(|(client, grant)| (*client, *grant)));
+        let prefixed = subscribers.prefixed.iter().map(|(_, client, grant)| (*client, *grant));
+        self.clients.extend(prefixed);
         self.groups.extend_from_slice(&subscribers.groups);
     }
 
@@ -373,6 +403,20 @@ mod tests {
         let route = router.route("a/b");
         assert_eq!(route.targets.len(), 2);
         assert_eq!(route.targets[0].grants.len(), 2);
+    }
+
+    #[test]
+    fn a_filter_with_a_prefix_stands_beside_the_plain_one() {
+        let mut router = Router::new();
+        for text in ["a/#", "$replay/earliest/a/#", "$meta/a/#", "$meta/a/#"] {
+            router.subscribe(text, client(1), grant(1));
+        }
+        assert_eq!((router.route("a/b").targets[0].grants.len(), router.len()), (3, 3));
+        router.unsubscribe("a/#", client(1));
+        router.unsubscribe("$meta/a/#", client(1));
+        assert_eq!((router.route("a/b").targets[0].grants.len(), router.len()), (1, 1));
+        router.unsubscribe("$replay/earliest/a/#", client(1));
+        assert_eq!((router.nodes.len(), router.len()), (1, 0));
     }
 
     #[test]

@@ -154,13 +154,14 @@ impl Broker {
         }
     }
 
-    /// Gives the groups of a client that can take more a turn.
-    pub(super) fn rouse_groups_of(&mut self, client: ClientRef) {
+    /// Gives the groups and the replays of a client that can take more a turn.
+    pub(super) fn rouse_walks_of(&mut self, client: ClientRef) {
         let groups =
             self.clients.get(client.index()).map(|known| known.groups.clone()).unwrap_or_default();
         for group in groups {
             self.queue_group_turn(group);
         }
+        self.rouse_replays_of(client);
     }
 
     /// Assigns a new message above QoS 0 to a member of each group that is live.
@@ -214,6 +215,8 @@ impl Broker {
                         retain,
                         subscription_ids: &ids,
                         place: routed,
+                        meta: grant.meta,
+                        replayed: false,
                     };
                     delivery.send(*client, message, terms) == Sent::Done
                 });
@@ -269,6 +272,8 @@ impl Broker {
             message: offset,
             qos: message.qos.min(grant.qos),
             retained: message.retain && grant.retain_as_published,
+            replayed: false,
+            meta: grant.meta,
             subscription_ids: grant.subscription_id.map(SubscriptionId::get).into_iter().collect(),
             group: Some(key),
         };
@@ -294,11 +299,15 @@ impl Broker {
             .cloned();
         let Some(row) = row else { return };
         let ids = subscription_ids(&row.subscription_ids);
-        let terms =
-            Terms { qos: row.qos, retain: row.retained, subscription_ids: &ids, place: key.0 };
-        if self.store.peek(row.message).is_some()
-            && self.send_from_memory(client, &row, terms, key) == Walk::More
-        {
+        let terms = Terms::of_assigned(&row, &ids, key.0);
+        let walk = match known.at_hand.get(key.1) {
+            Some(record) => self.send_record(client, &record, terms, key),
+            None if self.store.peek(row.message).is_some() => {
+                self.send_from_memory(client, &row, terms, key)
+            }
+            None => Walk::WaitDisk,
+        };
+        if walk == Walk::More {
             self.assignment_had_its_turn(client, key);
             return;
         }
@@ -419,7 +428,7 @@ impl Broker {
             return self.finish_group_walk(index, cursor);
         }
         let matcher: Arc<dyn KeyMatcher> = Arc::new(FilterSet::one(&key.filter));
-        self.read_on(Turn::Group(index), cursor, &matcher)
+        self.read_on(Turn::Group(index), cursor, self.routed, &matcher)
     }
 
     /// Assigns what was appended and is not yet durable; then the group is live.
@@ -441,6 +450,7 @@ impl Broker {
                 return Walk::WaitDurable;
             };
             let message = Message {
+                offset: Some(offset),
                 topic: "",
                 payload: &[],
                 qos,

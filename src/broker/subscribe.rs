@@ -5,11 +5,13 @@
 use crate::access::Action;
 use crate::broker::Broker;
 use crate::broker::StorageState;
+use crate::broker::asked::Asked;
+use crate::broker::asked::AskedReplay;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Reserved;
 use crate::broker::client::Run;
 use crate::broker::coverage::grant_of;
-use crate::broker::coverage::is_shared;
+use crate::broker::replay::REPLAYS_MAX;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
 use crate::mqtt::Packet;
@@ -26,6 +28,9 @@ use crate::mqtt::Unsuback;
 use crate::mqtt::Unsubscribe;
 use crate::mqtt::topic_levels;
 use crate::mutant::Mutant;
+use crate::session::AddressError;
+use crate::session::Meta;
+use crate::session::Wishes;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::Row;
@@ -44,36 +49,45 @@ impl Broker {
         let Some(client) = self.client_at(slot) else { return };
         let Some(client_id) = self.client_id_of(slot) else { return };
         let mut after = Offset::ZERO;
-        let mut reason_codes = Vec::with_capacity(subscribe.filters.len());
+        let mut suback =
+            Suback::new(subscribe.packet_id, Vec::with_capacity(subscribe.filters.len()));
+        let wishes = Wishes::parse(&subscribe.user_properties);
         let mut sys: Vec<Text> = Vec::new();
         for (index, filter) in subscribe.filters.iter().enumerate() {
             // A filter that comes again in the same packet counts once, as it comes last.
             let rest = subscribe.filters.get(index + 1..).unwrap_or_default();
             let again = rest.len() < FILTERS_COMPARED_MAX
                 && rest.iter().any(|later| later.filter == filter.filter);
-            match self.refuses_subscription(slot, &client_id, &filter.filter) {
-                Some(reason) => reason_codes.push(reason),
-                None if again => reason_codes.push(granted(filter.options.qos)),
+            let asked = match self.asked(&client_id, &filter.filter, &wishes) {
+                Ok(asked) => asked,
+                Err(error) => {
+                    suback.reason_codes.push(ReasonCode::TopicFilterInvalid);
+                    suback.reason_string = self.explanation(slot, error);
+                    continue;
+                }
+            };
+            match self.refuses_subscription(slot, &client_id, &filter.filter, &asked) {
+                Some(reason) => suback.reason_codes.push(reason),
+                None if again => suback.reason_codes.push(granted(filter.options.qos)),
                 None => {
                     sys.extend(self.sys_filter(&client_id, filter));
-                    after = after.max(self.subscribe(
-                        client,
-                        &client_id,
-                        filter,
-                        subscribe.subscription_id,
-                    ));
-                    reason_codes.push(granted(filter.options.qos));
+                    let id = subscribe.subscription_id;
+                    after = after.max(self.subscribe(client, &client_id, filter, id, &asked));
+                    suback.reason_codes.push(granted(filter.options.qos));
                 }
             }
         }
-        self.send_after(
-            slot,
-            after,
-            Packet::Suback(Suback::new(subscribe.packet_id, reason_codes)),
-        );
+        self.send_after(slot, after, Packet::Suback(suback));
         for filter in sys {
             self.send_sys(client, &filter, subscribe.subscription_id);
         }
+    }
+
+    /// Why a filter is refused, in words, for a client that wants them.
+    fn explanation(&self, slot: usize, error: AddressError) -> Option<Text> {
+        let connected = self.connections.get(slot)?.connected()?;
+        let wants = connected.limits.problem_information;
+        wants.then(|| Text::try_from(error.to_string()).ok()).flatten()
     }
 
     /// The filter, if it wants values under `$SYS` at once: they are like retained messages.
@@ -88,10 +102,11 @@ impl Broker {
         slot: usize,
         client_id: &ClientId,
         filter: &SubscriptionFilter,
+        asked: &Asked,
     ) -> Option<ReasonCode> {
+        let topic_filter = &asked.filter;
         let connected = self.connections.get(slot)?.connected()?;
-        let topic_filter = filter.filter();
-        if topic_levels(topic_filter) > self.options.topic_levels_max || is_reserved(topic_filter) {
+        if topic_levels(topic_filter) > self.options.topic_levels_max {
             return Some(ReasonCode::TopicFilterInvalid);
         }
         if !connected.grants.may(Action::Subscribe { filter: topic_filter }).allowed {
@@ -101,11 +116,21 @@ impl Broker {
             return Some(reason);
         }
         let session = self.store.state().session(client_id)?;
+        let begins = matches!(&asked.replay, AskedReplay::Begins(row) if !row.live);
+        if begins && self.replays_enough(client_id) {
+            return Some(ReasonCode::QuotaExceeded);
+        }
         match session.subscriptions.get(&**filter.text()) {
             Some(row) => row.spans.len() >= SPANS_MAX,
             None => open_count_reaches(session, self.options.subscriptions_max),
         }
         .then_some(ReasonCode::QuotaExceeded)
+    }
+
+    fn replays_enough(&self, client_id: &ClientId) -> bool {
+        let slot = self.client_slots.get(client_id).copied();
+        let known = slot.and_then(|slot| self.clients.get(slot));
+        known.is_some_and(|known| known.replays.len() >= REPLAYS_MAX)
     }
 
     /// Makes or replaces one subscription. Returns what has to be durable before SUBACK.
@@ -115,6 +140,7 @@ impl Broker {
         client_id: &ClientId,
         wanted: &SubscribeFilter,
         id: Option<SubscriptionId>,
+        asked: &Asked,
     ) -> Offset {
         let text = wanted.filter.text().clone();
         if wanted.filter.is_shared() && !self.is_recorded(client_id) {
@@ -125,8 +151,15 @@ impl Broker {
         let from = if self.is_recorded(client_id) { from.next() } else { from };
         let mut row = self.subscription_row(client_id, &text);
         let is_new = row.open_span().is_none();
+        let mut span = self.span_of(wanted, id, from, is_new);
+        span.meta = asked.meta;
+        span.replay = match &asked.replay {
+            AskedReplay::No => None,
+            AskedReplay::GoesOn => row.open_span().and_then(|span| span.replay.clone()),
+            AskedReplay::Begins(replay) => Some(replay.clone()),
+        };
+        span.retained_run &= span.replay.is_none();
         close_span(&mut row, from);
-        let span = self.span_of(wanted, id, from, is_new);
         row.spans.push(span.clone());
         let offset =
             self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), Some(row)));
@@ -140,13 +173,34 @@ impl Broker {
             };
             self.enter_group(client, &key, &span);
         } else {
-            self.router.subscribe(&text, client, grant_of(&span));
-            if span.retained_run {
-                self.begin_run(client, Run { place: from, filter: text, after: None });
-            }
+            self.enter_subscription(client, client_id, text, &span, &asked.replay);
         }
         let last = self.store.next_offset();
         if self.is_recorded(client_id) { last.max(offset.next()) } else { Offset::ZERO }
+    }
+
+    fn enter_subscription(
+        &mut self,
+        client: ClientRef,
+        client_id: &ClientId,
+        text: Text,
+        span: &Span,
+        replay: &AskedReplay,
+    ) {
+        if span.is_replaying() {
+            if matches!(replay, AskedReplay::Begins(_)) {
+                self.stop_replay(client, &text);
+                self.router.unsubscribe(&text, client);
+                self.forget_run(client, &text);
+                self.start_replay(client, client_id, &text);
+            }
+            return;
+        }
+        self.stop_replay(client, &text);
+        self.router.subscribe(&text, client, grant_of(span));
+        if span.retained_run {
+            self.begin_run(client, Run { place: span.from, filter: text, after: None });
+        }
     }
 
     /// A session that ends with its connection is recorded from its first shared subscription on, so that the group gets back what it
@@ -159,7 +213,7 @@ impl Broker {
         self.progress_is_due(client);
     }
 
-    fn subscription_row(&self, client_id: &ClientId, text: &Text) -> SubscriptionRow {
+    pub(super) fn subscription_row(&self, client_id: &ClientId, text: &Text) -> SubscriptionRow {
         let session = self.store.state().session(client_id);
         session.and_then(|session| session.subscriptions.get(text)).cloned().unwrap_or_default()
     }
@@ -183,6 +237,8 @@ impl Broker {
             retained_run: asks_for_retained(wanted, is_new)
                 && !wanted.filter.is_shared()
                 && !self.store.state().retained().is_empty(),
+            meta: Meta::None,
+            replay: None,
         }
     }
 
@@ -205,7 +261,7 @@ impl Broker {
         self.join_group(index, client, grant_of(span));
     }
 
-    fn subscription_changed(&mut self, client: ClientRef) {
+    pub(super) fn subscription_changed(&mut self, client: ClientRef) {
         if let Some(known) = self.clients.get_mut(client.index()) {
             known.filters_changed();
         }
@@ -261,7 +317,7 @@ impl Broker {
         let until = self.store.next_offset();
         close_span(&mut row, until);
         // A shared subscription is no part of the session's own stream, so nothing of it is kept.
-        let row = if filter.is_shared() { None } else { Some(row) };
+        let row = if filter.is_shared() || row.spans.is_empty() { None } else { Some(row) };
         let offset =
             self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), row));
         self.subscription_changed(client);
@@ -279,6 +335,7 @@ impl Broker {
             }
             self.leave_group(&key, client_id);
         } else {
+            self.stop_replay(client, text);
             self.router.unsubscribe(text, client);
             self.forget_run(client, text);
         }
@@ -316,7 +373,9 @@ fn open_count_reaches(session: &SessionState, max: usize) -> bool {
         && session.subscriptions.values().filter(|row| row.open_span().is_some()).count() >= max
 }
 
+/// A replay that has not caught up covers nothing, so nothing of it is kept.
 fn close_span(row: &mut SubscriptionRow, until: Offset) {
+    row.spans.retain(|span| span.until.is_some() || !span.is_replaying());
     for span in row.spans.iter_mut().filter(|span| span.until.is_none()) {
         span.until = Some(until);
     }
@@ -329,9 +388,4 @@ fn granted(qos: QoS) -> ReasonCode {
         QoS::AtLeastOnce => ReasonCode::GrantedQos1,
         QoS::ExactlyOnce => ReasonCode::GrantedQos2,
     }
-}
-
-/// Whether a filter names a reserved prefix that does not exist: taking it for an ordinary topic would hide a mistake.
-fn is_reserved(filter: &str) -> bool {
-    filter.starts_with('$') && !filter.starts_with("$SYS") && !is_shared(filter)
 }

@@ -12,6 +12,7 @@ use crate::mqtt::QoS;
 use crate::mqtt::SubscriptionId;
 use crate::mqtt::SubscriptionIds;
 use crate::mqtt::TopicFilter;
+use crate::session::Meta;
 
 impl Broker {
     /// Publishes all values, and sets the timer for the next time.
@@ -146,6 +147,7 @@ impl Broker {
 
 fn sys_message<'a>(topic: &'a str, value: &'a str) -> Message<'a> {
     Message {
+        offset: None,
         topic,
         payload: value.as_bytes(),
         qos: QoS::AtMostOnce,
@@ -158,5 +160,12 @@ fn sys_message<'a>(topic: &'a str, value: &'a str) -> Message<'a> {
 }
 
 fn terms(retain: bool, subscription_ids: &[SubscriptionId]) -> Terms<'_> {
-    Terms { qos: QoS::AtMostOnce, retain, subscription_ids, place: crate::commitlog::Offset::ZERO }
+    Terms {
+        qos: QoS::AtMostOnce,
+        retain,
+        subscription_ids,
+        place: crate::commitlog::Offset::ZERO,
+        meta: Meta::None,
+        replayed: false,
+    }
 }

@@ -1,11 +1,12 @@
-//! A walk through the log, of a client or a shared group that is behind: its turns, what it reads ahead, what it waits for.
+//! A walk through the log, of a client or a shared group that is behind, or of a replay: its turns, what it reads ahead, what it waits for.
 //!
 //! ```text
 //!   ─── had its turn ───┬─── chunk: read, had no turn ───┬─── not read yet ───► what the router has handed on
 //!                     next                            scanned
 //! ```
 //!
-//! What a record means to who walks is not known here: `catch_up` has the steps of a client, `share` those of a group.
+//! What a record means to who walks is not known here: `catch_up` has the steps of a client, `share` those of a group, `replay`
+//! those of a replay.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -98,6 +99,7 @@ impl Broker {
         match turn {
             Turn::Client(client) => self.queue_turn(client),
             Turn::Group(group) => self.queue_group_turn(group),
+            Turn::Replay(replay) => self.queue_replay_turn(replay),
         }
     }
 
@@ -112,17 +114,19 @@ impl Broker {
                 }
             }
             Turn::Group(group) => self.groups.get_mut(group)?.cursor(),
+            Turn::Replay(replay) => Some(&mut self.replays.get_mut(replay)?.as_mut()?.cursor),
         }
     }
 
-    /// Reads the next chunk, not beyond the router, which hands on what comes behind it.
+    /// Reads the next chunk, not beyond `to`: the router's place at most, which hands on what comes behind it.
     pub(super) fn read_on(
         &mut self,
         turn: Turn,
         cursor: &mut Cursor,
+        to: Offset,
         matcher: &Arc<dyn KeyMatcher>,
     ) -> Walk {
-        match self.store.read(cursor.scanned, self.routed, CHUNK_BYTES, matcher) {
+        match self.store.read(cursor.scanned, to, CHUNK_BYTES, matcher) {
             Read::Records { records, next } => {
                 cursor.chunk = VecDeque::from(records);
                 cursor.scanned = next;

@@ -49,6 +49,9 @@ use crate::mqtt::SubscriptionOptions;
 use crate::mqtt::TopicFilter;
 use crate::mqtt::TopicName;
 use crate::mqtt::Unsubscribe;
+use crate::session::Address;
+use crate::session::AddressError;
+use crate::session::Start;
 
 /// How long the last acknowledgements may take.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,6 +67,10 @@ pub(crate) struct SubscribeArgs {
     /// Topic filter to subscribe to; may be repeated.
     #[arg(short = 't', long = "topic", value_name = "FILTER")]
     topics: Vec<String>,
+    /// Begin with what is stored, then go on live: earliest, latest, committed, last-N, o-OFFSET, t-UNIXMS, ago-15m or
+    /// 2026-08-01T00:00:00Z. The filters become $replay/START/FILTER.
+    #[arg(long, value_name = "START", value_parser = parse_start)]
+    from: Option<String>,
     /// Quality of service: 0, 1 or 2.
     #[arg(short = 'q', long, value_name = "QOS", default_value = "0", value_parser = parse_qos)]
     qos: QoS,
@@ -133,6 +140,9 @@ impl SubscribeArgs {
         let unsubscribe = filters("-U", &self.unsubscribe, SubscriptionFilter::parse)?;
         let Setup { mut options, properties, url_topic, quiet } = self.connect.setup()?;
         self.topics.extend(url_topic);
+        if let Some(start) = &self.from {
+            self.topics = replayed(&self.topics, start)?;
+        }
         let topics = filters("-t", &self.topics, SubscriptionFilter::parse)?;
         if topics.is_empty() && unsubscribe.is_empty() {
             return Err(Failure::usage("a topic filter is missing: -t or -U"));
@@ -185,6 +195,24 @@ impl SubscribeArgs {
         };
         Ok(Format { style, line_feed: !self.no_line_feed })
     }
+}
+
+fn parse_start(text: &str) -> Result<String, AddressError> {
+    Start::parse(text).map(|_| text.to_owned())
+}
+
+/// The filters as replays from a start on.
+fn replayed(filters: &[String], start: &str) -> Result<Vec<String>, Failure> {
+    let replayed = |filter: &String| {
+        let (meta, filter) =
+            filter.strip_prefix("$meta/").map_or(("", &**filter), |filter| ("$meta/", filter));
+        let text = format!("{meta}$replay/{start}/{filter}");
+        match Address::parse(&text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(Failure::usage(format!("--from with -t '{filter}': {error}"))),
+        }
+    };
+    filters.iter().map(replayed).collect()
 }
 
 fn filters<T, E: std::fmt::Display>(

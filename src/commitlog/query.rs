@@ -121,6 +121,18 @@ impl Log {
         }
     }
 
+    /// An offset at or below the first record of this moment or later, as near to it as what is in memory tells.
+    pub fn offset_below(&self, timestamp: Timestamp) -> Offset {
+        let sealed = self.sealed.iter().find(|segment| segment.max_timestamp >= timestamp);
+        let segment = sealed.map_or(self.active.base_offset, |segment| segment.base_offset);
+        let batches = self.index(segment).map(MemoryIndex::batches);
+        let entry = batches.and_then(|batches| {
+            let at = batches.partition_point(|batch| batch.max_timestamp < timestamp);
+            batches.get(at).or(batches.last())
+        });
+        entry.map_or(segment, |entry| entry.base_offset)
+    }
+
     fn open_offset_at(&self, timestamp: Timestamp) -> Offset {
         if self.open.is_empty() || self.open.max_timestamp() < timestamp {
             return self.next_offset();

@@ -7,6 +7,36 @@ use crate::mqtt::SubscriptionId;
 use crate::mqtt::SubscriptionIds;
 use crate::mutant::Mutant;
 
+/// What a delivery tells of its message's position in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Meta {
+    /// Nothing.
+    #[default]
+    None = 0,
+    /// User properties (MQTT 5).
+    Properties = 1,
+    /// The payload is wrapped in JSON that has it all.
+    Envelope = 2,
+}
+
+impl Meta {
+    /// The number in a row.
+    pub const fn as_u8(self) -> u8 {
+        self as u8
+    }
+
+    /// What a number in a row means.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::None,
+            1 => Self::Properties,
+            2 => Self::Envelope,
+            _ => return None,
+        })
+    }
+}
+
 /// The options of one subscription, as far as they matter for each message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -18,6 +48,8 @@ pub struct Grant {
     pub retain_as_published: bool,
     /// The Subscription Identifier.
     pub subscription_id: Option<SubscriptionId>,
+    /// What deliveries tell of their position.
+    pub meta: Meta,
 }
 
 impl Default for Grant {
@@ -27,6 +59,7 @@ impl Default for Grant {
             no_local: false,
             retain_as_published: false,
             subscription_id: None,
+            meta: Meta::None,
         }
     }
 }
@@ -44,6 +77,8 @@ pub struct Effective {
     pub retain_as_published: bool,
     /// All their identifiers [MQTT-3.3.4-4].
     pub subscription_ids: SubscriptionIds,
+    /// The most that any of the subscriptions wants to know of the position.
+    pub meta: Meta,
 }
 
 impl From<Grant> for Grants {
@@ -84,11 +119,13 @@ impl Grants {
             qos: first.qos,
             retain_as_published: first.retain_as_published,
             subscription_ids: first.subscription_id.into_iter().collect(),
+            meta: first.meta,
         };
         for grant in wanting {
             effective.qos = effective.qos.max(grant.qos);
             effective.retain_as_published |= grant.retain_as_published;
             effective.subscription_ids.extend(grant.subscription_id);
+            effective.meta = effective.meta.max(grant.meta);
         }
         effective.qos = effective.qos.min(published);
         Some(effective)

@@ -8,19 +8,28 @@
 //! - [`Grants`]: what overlapping subscriptions say together about one message.
 //! - [`Limits`]: what both sides agreed on in CONNECT and CONNACK.
 //! - [`InboundAliases`], [`OutboundAliases`]: topic aliases.
+//! - [`Address`]: what a subscription's text asks for beyond a topic filter; [`Wishes`]: what the user properties of a SUBSCRIBE do.
 
+mod address;
 mod alias;
 mod grant;
 mod inbound;
 mod limits;
 mod outbound;
+mod wishes;
 
+pub use address::Address;
+pub use address::AddressError;
+pub use address::LAST_MAX;
+pub use address::Start;
+pub use address::plain_filter;
 pub use alias::InboundAliases;
 pub use alias::Naming;
 pub use alias::OutboundAliases;
 pub use grant::Effective;
 pub use grant::Grant;
 pub use grant::Grants;
+pub use grant::Meta;
 pub use inbound::Inbound;
 pub use limits::Limits;
 pub use limits::Options;
@@ -30,3 +39,4 @@ pub use outbound::Outbound;
 pub use outbound::Step;
 pub use outbound::Unexpected;
 pub use outbound::packet_id_of;
+pub use wishes::Wishes;

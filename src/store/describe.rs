@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::commitlog::Offset;
 use crate::commitlog::StoredRecord;
 use crate::mqtt::PacketId;
+use crate::session::Meta;
 use crate::store::AssignedRow;
 use crate::store::ClockRow;
 use crate::store::GroupKey;
@@ -26,6 +27,7 @@ use crate::store::Kind;
 use crate::store::MessageView;
 use crate::store::NumberSet;
 use crate::store::ProgressRow;
+use crate::store::ReplayRow;
 use crate::store::RetainedRow;
 use crate::store::Row;
 use crate::store::RowKey;
@@ -163,7 +165,7 @@ fn describe_subscription(row: &SubscriptionRow) -> Value {
 }
 
 fn describe_span(span: &Span) -> Value {
-    json!({
+    let mut value = json!({
         "from": number(span.from),
         "until": span.until.map(number),
         "qos": span.qos.as_u8(),
@@ -172,18 +174,52 @@ fn describe_span(span: &Span) -> Value {
         "retain_handling": span.retain_handling.as_u8(),
         "subscription_id": span.subscription_id,
         "retained_run": span.retained_run,
+    });
+    if span.meta != Meta::None {
+        insert(&mut value, "meta", span.meta.as_u8().into());
+    }
+    if let Some(replay) = &span.replay {
+        insert(&mut value, "replay", describe_replay(replay));
+    }
+    value
+}
+
+fn insert(value: &mut Value, name: &str, more: Value) {
+    if let Value::Object(fields) = value {
+        fields.insert(name.to_owned(), more);
+    }
+}
+
+fn describe_replay(row: &ReplayRow) -> Value {
+    json!({
+        "start": row.start.as_str(),
+        "live": row.live,
+        "position": number(row.position),
+        "not_before": row.not_before.map(moment),
+        "until": row.until.map(number),
+        "ends_at": row.ends_at.map(moment),
+        "left": row.left,
+        "last": row.last,
+        "speed": row.speed,
     })
 }
 
 fn describe_assigned(row: &AssignedRow) -> Value {
-    json!({
+    let mut value = json!({
         "place": row.place.map(number),
         "message": number(row.message),
         "qos": row.qos.as_u8(),
         "retained": row.retained,
         "subscription_ids": row.subscription_ids.as_slice(),
         "group": row.group.as_ref().map(describe_group_key),
-    })
+    });
+    if row.replayed {
+        insert(&mut value, "replayed", true.into());
+    }
+    if row.meta != Meta::None {
+        insert(&mut value, "meta", row.meta.as_u8().into());
+    }
+    value
 }
 
 fn describe_will(row: &WillRow) -> Value {

@@ -70,6 +70,7 @@ pub use rows::GroupRow;
 pub use rows::Jump;
 pub use rows::Kind;
 pub use rows::ProgressRow;
+pub use rows::ReplayRow;
 pub use rows::RetainedRow;
 pub use rows::Row;
 pub use rows::RowKey;
@@ -288,6 +289,11 @@ impl Store {
         matcher: &Arc<dyn KeyMatcher>,
     ) -> Read {
         self.log.read(from, to, bytes_max, matcher)
+    }
+
+    /// An offset at or below the first record of this moment or later.
+    pub fn offset_below(&self, timestamp: Timestamp) -> Offset {
+        self.log.offset_below(timestamp)
     }
 
     fn keeps(&self, message: &NewMessage<'_>) -> bool {

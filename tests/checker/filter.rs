@@ -1,11 +1,19 @@
 //! Matching, written from the specification's words and as simply as possible: the judge of the broker's trie.
 
-/// The share name and the filter behind it.
+/// The share name and the filter behind it, or behind `$replay/earliest/`.
 pub(super) fn split(filter: &str) -> (Option<&str>, &str) {
+    if let Some(replayed) = replayed(filter) {
+        return (None, replayed);
+    }
     filter
         .strip_prefix("$share/")
         .and_then(|rest| rest.split_once('/'))
         .map_or((None, filter), |(share, filter)| (Some(share), filter))
+}
+
+/// The filter of a replay from the earliest message on.
+pub(super) fn replayed(filter: &str) -> Option<&str> {
+    filter.strip_prefix("$replay/earliest/")
 }
 
 /// Whether a topic matches a filter [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.2-1].
@@ -52,5 +60,6 @@ mod tests {
         }
         assert_eq!(split("$share/g/a/+"), (Some("g"), "a/+"));
         assert_eq!(split("a/+"), (None, "a/+"));
+        assert_eq!(split("$replay/earliest/a/+"), (None, "a/+"));
     }
 }

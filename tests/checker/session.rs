@@ -127,7 +127,8 @@ impl Session {
         self.spans.push(Span {
             asked: asked.clone(),
             request,
-            sent: seq,
+            // A replay brings what was sent before it, too: as if it had been there from the beginning.
+            sent: if filter::replayed(&asked.filter).is_some() { 0 } else { seq },
             granted: None,
             refused: false,
             ending: None,
@@ -149,7 +150,10 @@ impl Session {
         for span in &mut self.spans {
             if span.request == request && span.granted.is_none() && !span.refused {
                 match codes.next() {
-                    Some(Some(qos)) if *qos <= span.asked.qos => span.granted = Some((seq, *qos)),
+                    Some(Some(qos)) if *qos <= span.asked.qos => {
+                        let replays = filter::replayed(&span.asked.filter).is_some();
+                        span.granted = Some((if replays { 0 } else { seq }, *qos));
+                    }
                     Some(None) => span.refused = true,
                     other => {
                         problem = Some(format!(

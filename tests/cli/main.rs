@@ -17,5 +17,6 @@ mod peer;
 mod program;
 mod publish;
 mod refusals;
+mod replay;
 mod subscribe;
 mod usage;

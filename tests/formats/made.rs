@@ -15,6 +15,7 @@ use tidelog::mqtt::QoS;
 use tidelog::mqtt::RetainHandling;
 use tidelog::mqtt::Text;
 use tidelog::mqtt::TopicName;
+use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
@@ -149,6 +150,8 @@ fn sessions(making: &mut Making) {
         retain_handling: RetainHandling::SendIfNew,
         subscription_id: Some(268_435_455),
         retained_run: false,
+        meta: Meta::None,
+        replay: None,
     };
     let closed = Span { until: Some(Offset::new(4)), qos: QoS::AtLeastOnce, ..span.clone() };
     for (filter, spans) in
@@ -241,6 +244,8 @@ fn in_flight(making: &mut Making) {
             message: Offset::new(20 + counter),
             qos: QoS::ExactlyOnce,
             retained: group.is_none(),
+            replayed: false,
+            meta: Meta::None,
             subscription_ids: [1, 268_435_455].into_iter().collect(),
             group,
         };

@@ -11,6 +11,7 @@ use tidelog::mqtt::ProtocolVersion;
 use tidelog::mqtt::QoS;
 use tidelog::mqtt::RetainHandling;
 use tidelog::mqtt::Text;
+use tidelog::session::Meta;
 use tidelog::store::MemoryStateStore;
 use tidelog::store::NewMessage;
 use tidelog::store::Opened;
@@ -95,6 +96,8 @@ fn subscription(from: Offset) -> SubscriptionRow {
         retain_handling: RetainHandling::SendAtSubscribe,
         subscription_id: None,
         retained_run: false,
+        meta: Meta::None,
+        replay: None,
     };
     SubscriptionRow { spans: vec![span] }
 }

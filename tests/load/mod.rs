@@ -82,6 +82,7 @@ impl Load {
         for (name, version, filters) in witnesses {
             personas.push(quickened(Persona::witness(name, version, filters, &mut chance)));
         }
+        personas.push(quickened(Persona::replayer("replayer", true, &mut chance)));
         let players = personas
             .into_iter()
             .map(|persona| Player::new(persona, Chance::new(chance.bits())))

@@ -161,7 +161,10 @@ impl Player {
     fn speak(&mut self, part: &Part<'_>, effects: &mut Effects) {
         let (client, chance) = (&mut self.client, &mut self.chance);
         if !client.has_begun() {
-            return client.subscribe(chance, effects);
+            if chance.percent(client.persona.eager) {
+                client.subscribe(chance, effects);
+            }
+            return;
         }
         match chance.below(40) {
             0 | 1 if !client.persona.stable => client.subscribe(chance, effects),

@@ -165,7 +165,12 @@ impl Client {
             qos: if witness { 2 } else { persona::qos(chance) },
             no_local: is_v5 && !witness && self.persona.share.is_none() && chance.percent(20),
             retain_as_published: is_v5 && !witness && chance.percent(20),
-            retain_handling: if is_v5 { *chance.pick(&[0, 0, 1, 2]) } else { 0 },
+            retain_handling: match is_v5 {
+                // A replay brings what is retained in its place.
+                _ if filter.starts_with("$replay/") => 2,
+                true => *chance.pick(&[0, 0, 1, 2]),
+                false => 0,
+            },
             id,
         }
     }

@@ -35,6 +35,8 @@ pub(crate) struct Persona {
     pub(crate) stable: bool,
     /// Filters it begins with.
     pub(crate) begins_with: Vec<&'static str>,
+    /// Percent of its chances to subscribe to them that it takes.
+    pub(crate) eager: u64,
     /// Milliseconds that it may take to answer.
     pub(crate) answers_within: u64,
     /// Percent of its connections that begin with a clean start, if it keeps its session otherwise.
@@ -94,6 +96,7 @@ impl Persona {
             share,
             stable,
             begins_with: Vec::new(),
+            eager: 100,
             answers_within: *chance.pick(&[0, 5, 50, 1_000, 5_000]),
             clean_percent: if stable { 0 } else { *chance.pick(&[0, 0, 10, 30]) },
             window: usize::try_from(chance.between(1, 20)).unwrap(),
@@ -126,6 +129,16 @@ impl Persona {
             clean_percent: 0,
             ..drawn
         }
+    }
+
+    /// A client that wants what was published before it came, too; its session is kept, or is a new one each time.
+    pub(crate) fn replayer(name: &str, kept: bool, chance: &mut Chance) -> Self {
+        let filter = *chance.pick(&["$replay/earliest/a/#", "$replay/earliest/+"]);
+        let version = *chance.pick(&[ProtocolVersion::V5, ProtocolVersion::V3_1_1]);
+        let eager = *chance.pick(&[100, 20, 5]);
+        let witness = Self::witness(name, version, &[filter], chance);
+        let expiry = if kept { Expiry::Never } else { Expiry::WithConnection };
+        Self { expiry, eager, ..witness }
     }
 
     /// A client that looks at everything that is retained.

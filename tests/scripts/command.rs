@@ -114,6 +114,7 @@ pub(crate) fn connect(name: &str, words: &Words<'_>) -> Packet {
     connect.authentication_data =
         words.value("data").map(|data| Bytes::copy_from_slice(data.as_bytes()));
     connect.request_problem_information = !words.has("no_problem_information");
+    connect.user_properties = words.user_properties();
     connect.request_response_information = words.has("response_information");
     Packet::Connect(Box::new(connect))
 }
@@ -159,11 +160,11 @@ pub(crate) fn publish(words: &Words<'_>) -> Packet {
 }
 
 pub(crate) fn subscribe(words: &Words<'_>) -> Packet {
-    let filters = words.0.iter().filter_map(|word| word.split_once('@'));
+    let filters = words.0.iter().filter_map(|word| word.rsplit_once('@'));
     Packet::Subscribe(Box::new(Subscribe {
         packet_id: words.packet_id(),
         subscription_id: words.number("subscription_id").and_then(SubscriptionId::new),
-        user_properties: UserProperties::new(),
+        user_properties: words.user_properties(),
         filters: filters.map(|(filter, options)| subscribe_filter(filter, options)).collect(),
     }))
 }

@@ -160,6 +160,8 @@ fn every_script_opens_with_its_rule_and_a_statement() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
     let mut paths = Vec::new();
     scripts(&folder, &mut paths);
+    // What is beyond the specification has a decision record instead.
+    paths.retain(|path| !path.starts_with(folder.join("replay")));
     for path in paths {
         let text = std::fs::read_to_string(&path).unwrap();
         let comment: String = text.lines().take_while(|line| line.starts_with('#')).collect();

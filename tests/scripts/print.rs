@@ -53,7 +53,10 @@ pub(crate) fn packet(packet: &Packet, version: ProtocolVersion, show: Show) -> S
         Packet::Pubrel(packet) => ack("PUBREL", packet, show),
         Packet::Pubcomp(packet) => ack("PUBCOMP", packet, show),
         Packet::Suback(packet) => {
-            format!("SUBACK id={} {}", packet.packet_id, codes(&packet.reason_codes, granted))
+            let codes = codes(&packet.reason_codes, granted);
+            let mut line = Line(format!("SUBACK id={} {codes}", packet.packet_id));
+            reason_string(&mut line, packet.reason_string.as_ref(), show);
+            line.0
         }
         Packet::Unsuback(packet) if version.is_v5() => {
             format!("UNSUBACK id={} {}", packet.packet_id, codes(&packet.reason_codes, reason))
@@ -128,6 +131,7 @@ fn ack(name: &str, packet: &Ack, show: Show) -> String {
         line.word(&reason(packet.reason_code), true);
     }
     reason_string(&mut line, packet.reason_string.as_ref(), show);
+    user_properties(&mut line, &packet.user_properties);
     line.0
 }
 

@@ -204,6 +204,10 @@ impl Stage {
                 self.settings.store.clock_jump_max = Duration::from_secs(value.parse().unwrap());
             }
             "tail_bytes_max" => self.settings.store.log.tail_bytes_max = value.parse().unwrap(),
+            "segment_bytes" => self.settings.store.log.segment_bytes = value.parse().unwrap(),
+            "retention_bytes" => {
+                self.settings.store.log.retention_bytes = Some(value.parse().unwrap());
+            }
             "check_payload_format" => options.check_payload_format = value == "true",
             other => panic!("what is {other}?"),
         }
@@ -268,14 +272,17 @@ impl Stage {
     }
 
     fn outputs(&mut self, outputs: Vec<Output>) {
+        let mut slow = Vec::new();
         for output in outputs {
             match work_of(output) {
-                Sorted::Work(work) => {
-                    let event = self.engine().run(work);
-                    self.event(event);
-                }
+                Sorted::Work(work) => slow.push(work),
                 Sorted::Other(output) => self.output(output),
             }
+        }
+        // What was written before an answer came is not printed behind it.
+        for work in slow {
+            let event = self.engine().run(work);
+            self.event(event);
         }
         if let Some(work) = self.engine().take_commit() {
             self.begin_commit(work);

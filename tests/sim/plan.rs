@@ -76,6 +76,8 @@ impl Plan {
             &["w/#", "a/#"],
             chance,
         ));
+        personas.push(Persona::replayer("replayer", true, chance));
+        personas.push(Persona::replayer("rewinder", false, chance));
         personas[0].publishes = true;
         let often =
             |chance: &mut Chance| if chance.percent(50) { 0 } else { chance.between(1, 40) };

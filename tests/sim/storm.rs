@@ -101,9 +101,10 @@ impl World {
             dice -= share;
         }
         let mut effects = Effects::default();
+        let eager = self.clients[client].persona.eager;
         if self.clients[client].has_begun() {
             self.speak(client, &mut effects);
-        } else {
+        } else if self.chance.percent(eager) {
             self.clients[client].subscribe(&mut self.chance, &mut effects);
         }
         self.apply(client, effects);

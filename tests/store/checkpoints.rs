@@ -8,6 +8,7 @@ use tidelog::commitlog::Offset;
 use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::QoS;
+use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
 use tidelog::store::Change;
 use tidelog::store::CheckpointUse;
@@ -254,6 +255,8 @@ fn assigned() -> AssignedRow {
         message: Offset::new(1),
         qos: QoS::AtLeastOnce,
         retained: false,
+        replayed: false,
+        meta: Meta::None,
         subscription_ids: [].into_iter().collect(),
         group: Some(shared()),
     }

@@ -6,6 +6,7 @@ use tidelog::commitlog::Offset;
 use tidelog::commitlog::disk::memory::Corruption;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::QoS;
+use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
 use tidelog::store::CheckpointUse;
 use tidelog::store::Durability;
@@ -139,6 +140,8 @@ fn an_expired_message_goes_when_everybody_has_passed_it_and_no_row_refers_to_it(
             message: assigned,
             qos: QoS::AtLeastOnce,
             retained: false,
+            replayed: false,
+            meta: Meta::None,
             subscription_ids: [4].into_iter().collect(),
             group: None,
         };
@@ -170,6 +173,8 @@ fn a_group_gets_back_what_it_is_owed_and_no_more() {
             message,
             qos: QoS::AtLeastOnce,
             retained: false,
+            replayed: false,
+            meta: Meta::None,
             subscription_ids: [4].into_iter().collect(),
             group: Some(group.clone()),
         };

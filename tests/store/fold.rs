@@ -3,6 +3,7 @@
 use tidelog::commitlog::Offset;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::QoS;
+use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
@@ -33,6 +34,8 @@ fn assigned(message: u64, qos: QoS) -> AssignedRow {
         message: Offset::new(message),
         qos,
         retained: false,
+        replayed: false,
+        meta: Meta::None,
         subscription_ids: [].into_iter().collect(),
         group: Some(group()),
     }

@@ -10,6 +10,7 @@ use tidelog::mqtt::ClientId;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::QoS;
 use tidelog::mqtt::TopicName;
+use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
@@ -203,6 +204,8 @@ impl History {
             message: Offset::new(next.as_u64() - self.chance.below(next.as_u64().min(20))),
             qos: if self.chance.one_in(3) { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
             retained: !shared,
+            replayed: false,
+            meta: Meta::None,
             subscription_ids: [3].into_iter().collect(),
             group: shared.then(group),
         };

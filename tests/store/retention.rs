@@ -6,6 +6,7 @@ use tidelog::commitlog::Offset;
 use tidelog::commitlog::disk::memory::Corruption;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::QoS;
+use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
 use tidelog::store::Carry;
 use tidelog::store::GroupKey;
@@ -31,6 +32,8 @@ fn world() -> World {
         message: Offset::new(1),
         qos: QoS::AtLeastOnce,
         retained: false,
+        replayed: false,
+        meta: Meta::None,
         subscription_ids: [4].into_iter().collect(),
         group: Some(group.clone()),
     };

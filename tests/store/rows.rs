@@ -1,5 +1,6 @@
 //! Every row comes back from its bytes, and no other bytes are a row.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use tidelog::mqtt::QoS;
 use tidelog::mqtt::RetainHandling;
 use tidelog::mqtt::Text;
 use tidelog::mqtt::TopicName;
+use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
 use tidelog::store::ClockRow;
 use tidelog::store::GroupKey;
@@ -22,6 +24,7 @@ use tidelog::store::Jump;
 use tidelog::store::Kind;
 use tidelog::store::NumberSet;
 use tidelog::store::ProgressRow;
+use tidelog::store::ReplayRow;
 use tidelog::store::RetainedRow;
 use tidelog::store::Row;
 use tidelog::store::RowKey;
@@ -88,18 +91,33 @@ prop_compose! {
     }
 }
 
+fn meta() -> impl Strategy<Value = Meta> {
+    (0..3_u8).prop_map(|number| Meta::from_u8(number).unwrap())
+}
+
+prop_compose! {
+    fn replay()(start in text(), live: bool, position in offset(), not_before in option::of(moment()),
+                until in option::of(offset()), ends_at in option::of(moment()), left in option::of(any::<u64>()),
+                last in option::of(any::<u32>()), speed in option::of(any::<u32>())) -> ReplayRow {
+        let (last, speed) = (last.and_then(NonZeroU32::new), speed.and_then(NonZeroU32::new));
+        ReplayRow { start, live, position, not_before, until, ends_at, left, last, speed }
+    }
+}
+
 prop_compose! {
     fn span()(from in offset(), until in option::of(offset()), qos in qos(), no_local: bool, retain_as_published: bool,
-              handling in 0..3_u8, subscription_id in option::of(1..268_435_456_u32), retained_run: bool) -> Span {
+              handling in 0..3_u8, subscription_id in option::of(1..268_435_456_u32), retained_run: bool,
+              meta in meta(), replay in option::of(replay())) -> Span {
         let retain_handling = RetainHandling::try_from(handling).unwrap();
-        Span { from, until, qos, no_local, retain_as_published, retain_handling, subscription_id, retained_run }
+        let replay = replay.map(Box::new);
+        Span { from, until, qos, no_local, retain_as_published, retain_handling, subscription_id, retained_run, meta, replay }
     }
 }
 
 prop_compose! {
     fn assigned()(place in option::of(offset()), message in offset(), qos in qos(), retained: bool,
-                  ids in vec(any::<u32>(), 0..4), group in option::of(group_key())) -> AssignedRow {
-        AssignedRow { place, message, qos, retained, subscription_ids: ids.into(), group }
+                  replayed: bool, meta in meta(), ids in vec(any::<u32>(), 0..4), group in option::of(group_key())) -> AssignedRow {
+        AssignedRow { place, message, qos, retained, replayed, meta, subscription_ids: ids.into(), group }
     }
 }
 
@@ -212,6 +230,21 @@ fn the_numbers_of_kinds_are_those_on_disk() {
     assert_eq!((Kind::from_u8(0), Kind::from_u8(12)), (None, None));
 }
 
+fn span_from(from: u64) -> Span {
+    Span {
+        from: Offset::new(from),
+        until: None,
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::SendAtSubscribe,
+        subscription_id: None,
+        retained_run: false,
+        meta: Meta::None,
+        replay: None,
+    }
+}
+
 /// The bytes of a row of each kind: a change here is a change of the format.
 #[test]
 fn the_bytes_of_rows_are_those_on_disk() {
@@ -222,6 +255,8 @@ fn the_bytes_of_rows_are_those_on_disk() {
         message: Offset::new(300),
         qos: QoS::AtLeastOnce,
         retained: true,
+        replayed: false,
+        meta: Meta::None,
         subscription_ids: [7].into_iter().collect(),
         group: Some(group.clone()),
     };
@@ -242,6 +277,24 @@ fn the_bytes_of_rows_are_those_on_disk() {
         encoded(&Row::Inbound(client, id, Some(Offset::new(4)))),
         (vec![1, b'c', 1, 2], vec![1, 4])
     );
+    let replay = ReplayRow {
+        start: Text::from_static("o-1"),
+        live: false,
+        position: Offset::new(1),
+        not_before: None,
+        until: None,
+        ends_at: None,
+        left: Some(2),
+        last: None,
+        speed: None,
+    };
+    let span = Span { meta: Meta::Envelope, replay: Some(Box::new(replay)), ..span_from(5) };
+    let row = SubscriptionRow { spans: vec![span, span_from(6)] };
+    let text = Text::from_static("f");
+    let client = ClientId::try_from("c").unwrap();
+    let mut value = vec![1, 2, 5, 0, 0x81, 0, 6, 0, 3, b'o', b'-', b'1', 1, 0, 0, 0, 1, 2, 0, 0];
+    value.extend_from_slice(&[6, 0, 1, 0]);
+    assert_eq!(encoded(&Row::Subscription(client, text, Some(row))), (vec![1, b'c', b'f'], value));
     let moments = vec![(Timestamp::from_micros(3), 300)];
     assert_eq!(encoded(&clock(moments)), (Vec::new(), vec![1, 1, 3, 0xac, 2]));
 }

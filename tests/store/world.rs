@@ -16,6 +16,7 @@ use tidelog::mqtt::QoS;
 use tidelog::mqtt::RetainHandling;
 use tidelog::mqtt::Text;
 use tidelog::mqtt::TopicName;
+use tidelog::session::Meta;
 use tidelog::store::Carry;
 use tidelog::store::CheckpointUse;
 use tidelog::store::CleanDone;
@@ -347,5 +348,7 @@ pub(crate) fn span(from: u64, until: Option<u64>) -> Span {
         retain_handling: RetainHandling::SendAtSubscribe,
         subscription_id: None,
         retained_run: false,
+        meta: Meta::None,
+        replay: None,
     }
 }

@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! flags (1) | message | place (optional) | count of subscription ids, ids | group (optional: share name, filter)
-//! flags: bits 0-1 QoS, 2 retained
+//! flags: bits 0-1 QoS, 2 retained, 3 replayed, 4-5 what the delivery tells of its position
 //! ```
 
 use smallvec::SmallVec;
 
 use crate::commitlog::Offset;
 use crate::mqtt::QoS;
+use crate::session::Meta;
 use crate::store::GroupKey;
 use crate::store::codec::Decoder;
 use crate::store::codec::Encode;
 
 const RETAINED: u8 = 1 << 2;
+const REPLAYED: u8 = 1 << 3;
+const META_SHIFT: u8 = 4;
 
 /// A message given to one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,10 @@ pub struct AssignedRow {
     pub qos: QoS,
     /// Whether it is a retained message sent on SUBSCRIBE, which goes out with RETAIN set [MQTT-3.3.1-8].
     pub retained: bool,
+    /// Whether a replay gave it.
+    pub replayed: bool,
+    /// What the delivery tells of its position.
+    pub meta: Meta,
     /// The Subscription Identifiers that go with it [MQTT-3.3.4-3].
     pub subscription_ids: SmallVec<[u32; 1]>,
     /// The shared group that gave it.
@@ -36,7 +43,9 @@ pub struct AssignedRow {
 
 impl AssignedRow {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u8(self.qos as u8 | if self.retained { RETAINED } else { 0 });
+        let retained = if self.retained { RETAINED } else { 0 };
+        let replayed = if self.replayed { REPLAYED } else { 0 };
+        out.put_u8(self.qos as u8 | retained | replayed | self.meta.as_u8() << META_SHIFT);
         out.put_offset(self.message);
         out.put_option(self.place, Vec::put_offset);
         out.put_varint(self.subscription_ids.len() as u64);
@@ -50,7 +59,7 @@ impl AssignedRow {
     }
 
     pub(super) fn decode(input: &mut Decoder<'_>) -> Option<Self> {
-        let flags = input.u8().filter(|flags| flags & !(3 | RETAINED) == 0)?;
+        let flags = input.u8()?;
         let message = input.offset()?;
         let place = input.option(Decoder::offset)?;
         let count = input.varint()?;
@@ -60,6 +69,8 @@ impl AssignedRow {
             message,
             qos: QoS::try_from(flags & 3).ok()?,
             retained: flags & RETAINED != 0,
+            replayed: flags & REPLAYED != 0,
+            meta: Meta::from_u8(flags >> META_SHIFT)?,
             subscription_ids: ids.collect::<Option<_>>()?,
             group: input
                 .option(|input| Some(GroupKey { share: input.text()?, filter: input.text()? }))?,
