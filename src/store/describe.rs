@@ -19,6 +19,7 @@ use crate::commitlog::StoredRecord;
 use crate::mqtt::PacketId;
 use crate::store::AssignedRow;
 use crate::store::ClockRow;
+use crate::store::DelayedRow;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::Jump;
@@ -65,7 +66,8 @@ fn content(kind: Kind, record: &StoredRecord) -> Option<Value> {
         | Kind::Will
         | Kind::Group
         | Kind::Retained
-        | Kind::Clock => {
+        | Kind::Clock
+        | Kind::Delayed => {
             let row = Row::decode(kind, record.key(), record.value())?;
             let mut fields = Map::new();
             extend(&mut fields, describe_key(&row.key()));
@@ -112,6 +114,7 @@ fn describe_key(key: &RowKey) -> Value {
         RowKey::Group(group) => describe_group_key(group),
         RowKey::Retained(topic) => json!({ "topic": topic.as_str() }),
         RowKey::Clock => json!({}),
+        RowKey::Delayed(id) => json!({ "id": number(*id) }),
     }
 }
 
@@ -127,6 +130,7 @@ fn describe_row(row: &Row, record: &StoredRecord) -> Option<Value> {
         Row::Group(_, row) => row.as_ref().map(describe_group),
         Row::Retained(_, row) => row.as_ref().map(|row| describe_retained(row, record)),
         Row::Clock(row) => Some(describe_clock(row)),
+        Row::Delayed(_, row) => row.as_ref().map(|row| describe_delayed(row, record)),
     }
 }
 
@@ -213,6 +217,14 @@ fn describe_group(row: &GroupRow) -> Value {
 fn describe_retained(row: &RetainedRow, record: &StoredRecord) -> Value {
     json!({
         "message_offset": number(row.message_offset),
+        "published_at": moment(row.timestamp),
+        "message": MessageView::from_record(record).map(|message| describe_message(&message)),
+    })
+}
+
+fn describe_delayed(row: &DelayedRow, record: &StoredRecord) -> Value {
+    json!({
+        "due_at": moment(row.due.at),
         "published_at": moment(row.timestamp),
         "message": MessageView::from_record(record).map(|message| describe_message(&message)),
     })

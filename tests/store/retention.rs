@@ -94,7 +94,7 @@ fn the_log_alone_has_everything_after_its_front_is_gone() {
         fill(&mut world);
     }
     assert!(truncations == 4 && world.store().start_offset() > Offset::new(200), "{truncations}");
-    assert_eq!(world.store().retained_lost(), 0);
+    assert_eq!(world.store().contents_lost(), 0);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_retained_message_that_cannot_be_read_is_counted_when_its_place_goes() {
     while world.checkpoint() {}
     let start = start.or_else(|| world.store().retention_due(now)).expect("there is too much");
     world.carry(start);
-    assert!(world.store().retained_lost() > 0);
+    assert!(world.store().contents_lost() > 0);
     let topics: Vec<_> = world.durable().retained.keys().map(ToString::to_string).collect();
     assert!(!topics.contains(&"r/2".to_owned()), "{topics:?}");
     world.reopen();
