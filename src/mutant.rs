@@ -56,11 +56,19 @@ pub enum Mutant {
     CleanerDropsTombstone,
     /// A cleaned segment gets its name before it is durable.
     CleanerBeforeSync,
+    /// A delayed message is published again after a restart.
+    DelayedFiresTwice,
+    /// A delayed message is published two seconds before it is due.
+    DelayedFiresEarly,
+    /// What waits to be due is forgotten when the broker ends.
+    DelayedLostAtRestart,
+    /// A delayed message that was cancelled is published.
+    DelayedCancelForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -86,6 +94,10 @@ impl Mutant {
         Self::CleanerDropsLive,
         Self::CleanerDropsTombstone,
         Self::CleanerBeforeSync,
+        Self::DelayedFiresTwice,
+        Self::DelayedFiresEarly,
+        Self::DelayedLostAtRestart,
+        Self::DelayedCancelForgotten,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -116,6 +128,10 @@ impl Mutant {
             Self::CleanerDropsLive => "cleaner_drops_live",
             Self::CleanerDropsTombstone => "cleaner_drops_tombstone",
             Self::CleanerBeforeSync => "cleaner_before_sync",
+            Self::DelayedFiresTwice => "delayed_fires_twice",
+            Self::DelayedFiresEarly => "delayed_fires_early",
+            Self::DelayedLostAtRestart => "delayed_lost_at_restart",
+            Self::DelayedCancelForgotten => "delayed_cancel_forgotten",
         }
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Connected {
     pub(super) authentication_method: Option<Text>,
     /// A re-authentication under way.
     pub(super) exchange: Option<Exchange>,
+    /// Whether acknowledgements may say in words what is wrong [MQTT-3.1.2-29].
+    pub(super) problem_information: bool,
     /// What the rules allow it.
     pub(super) grants: Grants,
 }

@@ -12,6 +12,9 @@ use crate::session::Grants;
 use crate::store::SessionState;
 use crate::store::Span;
 
+/// What an exclusive subscription's text begins with.
+pub(super) const EXCLUSIVE: &str = "$exclusive/";
+
 /// What a span grants.
 pub(super) fn grant_of(span: &Span) -> Grant {
     Grant {
@@ -34,13 +37,18 @@ pub(super) fn grants_at(session: &SessionState, topic: &str, offset: Offset) -> 
     let rows = session
         .subscriptions
         .iter()
-        .filter(|(filter, _)| !is_shared(filter) && TopicFilter::text_matches(filter, topic));
+        .filter(|(text, _)| !is_shared(text) && TopicFilter::text_matches(filter_in(text), topic));
     rows.flat_map(|(_, row)| row.spans.iter().filter(covers)).map(grant_of).collect()
 }
 
 /// Whether a subscription's text is that of a shared one.
 pub(super) fn is_shared(filter: &str) -> bool {
     filter.starts_with("$share/")
+}
+
+/// The filter in the text of a subscription that is not shared: behind `$exclusive/`, if that is there.
+pub(super) fn filter_in(text: &str) -> &str {
+    text.strip_prefix(EXCLUSIVE).unwrap_or(text)
 }
 
 /// Several filters as one question.
@@ -56,7 +64,7 @@ impl FilterSet {
         Self {
             filters: filters
                 .filter(|filter| !is_shared(filter))
-                .map(|filter| Box::from(&**filter))
+                .map(|filter| Box::from(filter_in(filter)))
                 .collect(),
         }
     }

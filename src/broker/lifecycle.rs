@@ -22,6 +22,8 @@ use crate::broker::close::Ending;
 use crate::broker::connection::Connected;
 use crate::broker::connection::Connection;
 use crate::broker::connection::Phase;
+use crate::broker::coverage::EXCLUSIVE;
+use crate::broker::coverage::filter_in;
 use crate::broker::coverage::grant_of;
 use crate::broker::coverage::is_shared;
 use crate::broker::retained::runs_left;
@@ -119,6 +121,7 @@ impl Broker {
             limits,
             authentication_method: connect.authentication_method.clone(),
             exchange: None,
+            problem_information: connect.request_problem_information,
             grants,
         };
         let Some(connection) = self.connections.get_mut(slot) else { return };
@@ -206,7 +209,7 @@ impl Broker {
     fn enter_subscriptions(&mut self, client: ClientRef, client_id: &ClientId) {
         for (filter, grant) in self.open_grants(client_id) {
             if !is_shared(&filter) {
-                self.router.subscribe(&filter, client, grant);
+                self.router.subscribe(filter_in(&filter), client, grant);
             } else if let Some(key) = group_key(&filter) {
                 let position = self.store.next_offset();
                 let group = self.group_of(&key, position, true);
@@ -314,7 +317,7 @@ impl Broker {
         }
         for (filter, _) in self.open_grants(&client_id) {
             if !is_shared(&filter) {
-                self.router.unsubscribe(&filter, client);
+                self.router.unsubscribe(filter_in(&filter), client);
             }
         }
         for group in groups {
@@ -413,8 +416,13 @@ impl Broker {
             session.subscriptions.keys().filter_map(|filter| group_key(filter)).collect();
         // A group it has left may get something back, too.
         shared.extend(session.assigned.values().filter_map(|row| row.group.clone()));
+        let held = session.subscriptions.keys().filter(|text| text.starts_with(EXCLUSIVE));
+        let held: Vec<Text> = held.cloned().collect();
         let before = self.store.next_offset();
         self.store.put(self.now, Row::Session(client_id.clone(), None));
+        for text in held {
+            self.free_exclusive(client_id, &text);
+        }
         for key in shared {
             self.leave_group(&key, client_id);
         }

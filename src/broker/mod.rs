@@ -18,16 +18,20 @@
 //! - All records that one event causes are in one batch.
 
 mod acknowledge;
+mod address;
 mod catch_up;
 mod cleaning;
 mod client;
 mod close;
 mod connect;
 mod connection;
+mod control;
 mod coverage;
+mod delayed;
 mod deliver;
 mod durability;
 pub mod event;
+mod exclusive;
 mod fetched;
 mod found;
 mod lifecycle;
@@ -65,6 +69,7 @@ use crate::access::Access;
 use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
 use crate::broker::connection::Connection;
+use crate::broker::delayed::DelayedQueue;
 use crate::broker::deliver::Delivery;
 use crate::broker::random::Random;
 use crate::broker::router::GroupIndex;
@@ -75,6 +80,7 @@ use crate::broker::timers::TimerWheel;
 use crate::collections::Map;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
+use crate::mqtt::Text;
 use crate::store::GroupKey;
 use crate::store::Store;
 use crate::time::Timestamp;
@@ -109,6 +115,9 @@ pub struct Broker {
     unrouted: VecDeque<Unrouted>,
     /// Every message below was handed on to the clients that are live.
     routed: Offset,
+    /// Who holds each exclusive subscription, under its whole text.
+    exclusive: BTreeMap<Text, ClientId>,
+    delayed: DelayedQueue,
     timers: TimerWheel<Timer>,
     turns: VecDeque<Turn>,
     /// Clients whose progress row lags.
@@ -177,6 +186,8 @@ enum Timer {
     ReadAgain(Turn, u64),
     /// The log may be cleaned.
     Clean,
+    /// A delayed message may be due.
+    Delayed,
 }
 
 /// Somebody who is behind and may be able to go on.
@@ -184,6 +195,8 @@ enum Timer {
 enum Turn {
     Client(ClientRef),
     Group(GroupIndex),
+    /// The delayed messages that are due.
+    Delayed,
 }
 
 /// What a ticket's answer is for.
@@ -295,6 +308,7 @@ impl Broker {
                 Timer::Space => self.space_due(),
                 Timer::ReadAgain(turn, ticket) => self.read_again(turn, ticket),
                 Timer::Clean => self.cleaning_due(),
+                Timer::Delayed => self.delayed_due(),
             }
         }
     }
@@ -310,6 +324,7 @@ impl Broker {
             match self.turns.pop_front() {
                 Some(Turn::Client(client)) => self.turn_client(client),
                 Some(Turn::Group(group)) => self.turn_group(group),
+                Some(Turn::Delayed) => self.turn_delayed(),
                 None => return,
             }
         }

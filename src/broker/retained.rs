@@ -11,6 +11,7 @@ use crate::broker::catch_up::Located;
 use crate::broker::client::Behind;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Run;
+use crate::broker::coverage::filter_in;
 use crate::broker::coverage::is_shared;
 use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
@@ -106,7 +107,7 @@ impl Broker {
 
     /// The next retained message of a run, among a bounded number of topics.
     fn next_retained(&self, run: &Run) -> Next {
-        let filter: &str = &run.filter;
+        let filter = filter_in(&run.filter);
         let prefix = literal_prefix(filter);
         let exact = !filter.contains(['+', '#']);
         let from: Bound<&str> = match &run.after {

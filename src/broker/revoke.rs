@@ -11,6 +11,7 @@ use crate::access::Identity;
 use crate::broker::Broker;
 use crate::broker::client::ClientRef;
 use crate::broker::connection::Connection;
+use crate::broker::coverage::filter_in;
 use crate::mqtt::ClientId;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::SubscriptionFilter;
@@ -59,7 +60,7 @@ impl Broker {
     ) {
         for (text, _) in self.open_grants(client_id) {
             let Ok(filter) = SubscriptionFilter::parse(&text) else { continue };
-            if !grants.may(Action::Subscribe { filter: filter.filter() }).allowed {
+            if !grants.may(Action::Subscribe { filter: filter_in(filter.filter()) }).allowed {
                 tracing::info!(
                     client = client_id.as_str(),
                     filter = &*text,

@@ -8,6 +8,8 @@ use crate::broker::StorageState;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Reserved;
 use crate::broker::client::Run;
+use crate::broker::control::is_own_reply;
+use crate::broker::coverage::filter_in;
 use crate::broker::coverage::grant_of;
 use crate::broker::coverage::is_shared;
 use crate::commitlog::Offset;
@@ -90,14 +92,18 @@ impl Broker {
         filter: &SubscriptionFilter,
     ) -> Option<ReasonCode> {
         let connected = self.connections.get(slot)?.connected()?;
-        let topic_filter = filter.filter();
-        if topic_levels(topic_filter) > self.options.topic_levels_max || is_reserved(topic_filter) {
+        let topic_filter = filter_in(filter.filter());
+        let own_reply = !filter.is_shared() && is_own_reply(topic_filter, client_id);
+        if topic_levels(topic_filter) > self.options.topic_levels_max
+            || is_reserved(topic_filter) && !own_reply
+        {
             return Some(ReasonCode::TopicFilterInvalid);
         }
         if !connected.grants.may(Action::Subscribe { filter: topic_filter }).allowed {
             return Some(ReasonCode::NotAuthorized);
         }
-        if let Some(reason) = self.refuses_row(client_id, filter) {
+        let refused = self.refuses_exclusive(client_id, filter);
+        if let Some(reason) = refused.or_else(|| self.refuses_row(client_id, filter)) {
             return Some(reason);
         }
         let session = self.store.state().session(client_id)?;
@@ -140,7 +146,8 @@ impl Broker {
             };
             self.enter_group(client, &key, &span);
         } else {
-            self.router.subscribe(&text, client, grant_of(&span));
+            self.hold_exclusive(client_id, &text);
+            self.router.subscribe(filter_in(&text), client, grant_of(&span));
             if span.retained_run {
                 self.begin_run(client, Run { place: from, filter: text, after: None });
             }
@@ -279,7 +286,8 @@ impl Broker {
             }
             self.leave_group(&key, client_id);
         } else {
-            self.router.unsubscribe(text, client);
+            self.free_exclusive(client_id, text);
+            self.router.unsubscribe(filter_in(text), client);
             self.forget_run(client, text);
         }
         Some(offset)

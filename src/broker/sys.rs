@@ -95,6 +95,7 @@ impl Broker {
             ("subscriptions/count", self.router.len().to_string()),
             ("shared_subscriptions/count", self.groups.len().to_string()),
             ("retained messages/count", kept.retained().len().to_string()),
+            ("delayed/count", kept.delayed().len().to_string()),
         ];
         values.extend(self.log_values());
         values.extend(self.found.values());

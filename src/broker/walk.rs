@@ -98,6 +98,7 @@ impl Broker {
         match turn {
             Turn::Client(client) => self.queue_turn(client),
             Turn::Group(group) => self.queue_group_turn(group),
+            Turn::Delayed => self.queue_delayed_turn(),
         }
     }
 
@@ -112,6 +113,7 @@ impl Broker {
                 }
             }
             Turn::Group(group) => self.groups.get_mut(group)?.cursor(),
+            Turn::Delayed => Some(self.delayed.cursor()),
         }
     }
 
