@@ -56,6 +56,9 @@ fn world() -> World {
     for topic in ["r/1", "r/2", "r/3"] {
         world.publish(topic, NewMessage { retain: true, ..PLAIN });
     }
+    for topic in ["d/1", "d/2"] {
+        world.delay(topic, NewMessage { properties: &[1, 1], ..PLAIN });
+    }
     world.publish("short", NewMessage { retain: true, expiry_interval: Some(1), ..PLAIN });
     fill(&mut world);
     world
@@ -82,6 +85,7 @@ fn the_log_alone_has_everything_after_its_front_is_gone() {
         let expected = world.durable();
         assert_eq!((expected.clients.len(), expected.groups.len()), (1, 1));
         assert_eq!(expected.retained.len(), 3, "the expired one is gone in round {round}");
+        assert_eq!(expected.delayed.len(), 2);
         world.check_retained();
         world.commit();
         world.close();
