@@ -110,6 +110,8 @@ fn message(number: u64, qos: u8) -> Sent {
         empty: false,
         expiry: None,
         is_will: false,
+        delay: None,
+        cancels: None,
     }
 }
 
