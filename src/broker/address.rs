@@ -209,31 +209,31 @@ mod tests {
         Address::read(topic, &PropertiesView::default(), NOW)
     }
 
-    fn after(seconds: u64) -> Option<Due> {
-        Some(Due { at: NOW + Duration::from_secs(seconds), instant: false })
+    fn after(seconds: u64) -> Due {
+        Due { at: NOW + Duration::from_secs(seconds), instant: false }
     }
 
-    fn at(seconds: u64) -> Option<Due> {
-        Some(Due { at: Timestamp::from_micros(seconds * 1_000_000), instant: true })
+    fn at(seconds: u64) -> Due {
+        Due { at: Timestamp::from_micros(seconds * 1_000_000), instant: true }
     }
 
     #[test]
     fn prefixes_say_when_and_for_how_long() {
         let cases = [
             ("a/b", ("a/b", None, None)),
-            ("$delayed/5/a/b", ("a/b", after(5), None)),
+            ("$delayed/5/a/b", ("a/b", Some(after(5)), None)),
             ("$delayed/0/a", ("a", None, None)),
-            ("$delayed/1h 30m/a", ("a", after(5_400), None)),
-            ("$delayed/999999999/a", ("a", after(999_999_999), None)),
-            ("$delayed/1700000005/a", ("a", at(1_700_000_005), None)),
-            ("$delayed/1700000005000/a", ("a", at(1_700_000_005), None)),
-            ("$delayed/2023-11-14T22:13:25Z/a", ("a", at(1_700_000_005), None)),
+            ("$delayed/1h 30m/a", ("a", Some(after(5_400)), None)),
+            ("$delayed/999999999/a", ("a", Some(after(999_999_999)), None)),
+            ("$delayed/1700000005/a", ("a", Some(at(1_700_000_005)), None)),
+            ("$delayed/1700000005000/a", ("a", Some(at(1_700_000_005)), None)),
+            ("$delayed/2023-11-14T22:13:25Z/a", ("a", Some(at(1_700_000_005)), None)),
             ("$delayed/1700000000/a", ("a", None, None)),
             ("$ttl/60/a", ("a", None, Some(60))),
-            ("$ttl/60/$delayed/5/a", ("a", after(5), Some(60))),
-            ("$delayed/5/$ttl/60//a", ("/a", after(5), Some(60))),
+            ("$ttl/60/$delayed/5/a", ("a", Some(after(5)), Some(60))),
+            ("$delayed/5/$ttl/60//a", ("/a", Some(after(5)), Some(60))),
             ("$SYS/x", ("$SYS/x", None, None)),
-            ("$delayed/5/$SYS/x", ("$SYS/x", after(5), None)),
+            ("$delayed/5/$SYS/x", ("$SYS/x", Some(after(5)), None)),
         ];
         for (topic, (rest, due, expiry)) in cases {
             assert_eq!(read(topic), Ok(Address { topic: rest, due, expiry }), "{topic}");

@@ -216,11 +216,15 @@ impl Broker {
 
     /// The message becomes one like any other. Its Message Expiry Interval counts from the moment it was due.
     fn publish_delayed(&mut self, view: &MessageView<'_>, deadline: Timestamp) {
-        let late = self.now.since(deadline).as_secs();
-        let left = view.expiry_interval.map(|seconds| u64::from(seconds).saturating_sub(late));
+        let late = self.now.since(deadline);
+        let left =
+            view.expiry_interval.map(|seconds| u64::from(seconds).saturating_sub(late.as_secs()));
         if left == Some(0) {
             return self.stats.drop_messages(Dropped::Expired, 1);
         }
+        let millis = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+        self.stats.delayed_published += 1;
+        self.stats.delayed_late_millis_max = self.stats.delayed_late_millis_max.max(millis);
         let full = view.retain && self.retains_enough(view.topic, view.payload);
         if full {
             self.stats.drop_messages(Dropped::RetainedFull, 1);

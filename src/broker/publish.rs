@@ -42,6 +42,7 @@ impl std::ops::Deref for Topic<'_> {
 }
 
 /// Why a message is not taken.
+#[derive(Clone, Copy, Debug)]
 struct Refusal {
     reason: ReasonCode,
     dropped: Dropped,

@@ -104,6 +104,10 @@ pub struct Stats {
     pub commit_micros_max: u64,
     /// Messages at QoS 0 that were handed on and not logged, because the disk is full or has failed.
     pub not_logged: u64,
+    /// Delayed messages that were published.
+    pub delayed_published: u64,
+    /// Milliseconds that the latest of them came after it was due.
+    pub delayed_late_millis_max: u64,
     /// Reads that failed. Each is tried again.
     pub read_errors: u64,
     /// Segments of which the cleaner has taken something out.

@@ -124,10 +124,12 @@ impl Control {
 
     async fn next(&mut self) -> Result<Event, Failure> {
         tokio::select! {
-            event = self.client.next(Reading::On) => match event {
-                Event::Lost(error) => Err(client_failure(&error, self.version)),
-                event => Ok(event),
-            },
+            event = self.client.next(Reading::On) => {
+                if let Event::Lost(error) = &event {
+                    return Err(client_failure(error, self.version));
+                }
+                Ok(event)
+            }
             () = runtime::sleep_until(Some(self.deadline)) => Err(Failure::failed("the broker does not answer")),
         }
     }

@@ -33,9 +33,6 @@ pub(crate) struct LsArgs {
     /// Print a JSON object a line.
     #[arg(long)]
     json: bool,
-    /// Print help.
-    #[arg(long, action = clap::ArgAction::Help)]
-    help: Option<bool>,
 }
 
 /// The flags of `delayed cancel`.
@@ -47,9 +44,6 @@ pub(crate) struct CancelArgs {
     /// The ids, as `ls` shows them.
     #[arg(value_name = "ID", required = true)]
     ids: Vec<u64>,
-    /// Print help.
-    #[arg(long, action = clap::ArgAction::Help)]
-    help: Option<bool>,
 }
 
 impl DelayedCommand {

@@ -1,4 +1,9 @@
 //! The whole: delayed messages, `tidelog delayed`, and the prefixes beside them, against a broker that is killed.
+#![expect(
+    clippy::disallowed_types,
+    clippy::indexing_slicing,
+    reason = "how long it takes is what is tested, and a panic is how it fails"
+)]
 
 use std::time::Duration;
 use std::time::Instant;

@@ -295,7 +295,7 @@ impl World {
     pub(crate) fn delay(&mut self, topic: &str, message: NewMessage<'_>) -> Offset {
         let payload = payload(topic, self.store().next_offset());
         let now = self.now;
-        let due = Due { at: now + Duration::from_secs(60), instant: false };
+        let due = Due { at: now + Duration::from_mins(1), instant: false };
         let message = NewMessage { topic, payload: payload.as_bytes(), ..message };
         self.store().append_delayed(now, due, &message)
     }
