@@ -11,6 +11,7 @@ use crate::broker::data;
 use crate::program::Ended;
 use crate::program::Program;
 use crate::program::run;
+use crate::program::terminate;
 
 /// Runs `tidelog log` with these words.
 fn log(words: &[&str]) -> Ended {
@@ -48,6 +49,14 @@ fn publish(broker: &Broker, topic: &str, count: usize) {
     let line = format!("needle {}\n", "x".repeat(64 << 10));
     publisher.feed(&line.repeat(count));
     publisher.end().expect_success("");
+}
+
+/// Ends the broker in good order, with a last checkpoint, and keeps its directory.
+fn stop(broker: Broker) -> TempDir {
+    let Broker { mut program, directory, .. } = broker;
+    terminate(&mut program);
+    assert_eq!(program.end().code, Some(0));
+    directory
 }
 
 /// Kills the broker and keeps its directory.
@@ -155,7 +164,7 @@ fn what_is_not_empty_or_not_whole_is_not_restored() {
 
 #[test]
 fn a_check_compares_the_state_with_the_log() {
-    let folder = kill(filled());
+    let folder = stop(filled());
     let folder = data(&folder);
     let sound = verified(&folder);
     assert!(sound.contains("retained messages, the same as the log's"), "{sound}");
