@@ -43,7 +43,7 @@ impl std::ops::Deref for Topic<'_> {
 
 /// Why a message is not taken.
 #[derive(Clone, Copy, Debug)]
-struct Refusal {
+pub(super) struct Refusal {
     reason: ReasonCode,
     dropped: Dropped,
     /// What the publisher is told beside the reason.
@@ -51,7 +51,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    const fn new(reason: ReasonCode, dropped: Dropped) -> Self {
+    pub(super) const fn new(reason: ReasonCode, dropped: Dropped) -> Self {
         Self { reason, dropped, text: None }
     }
 }
@@ -208,7 +208,12 @@ impl Broker {
 
     /// Tells the publisher, where its version and the QoS have a way to; a version 3 publisher that waits for an acknowledgement gets
     /// none: its connection is closed, because an acknowledgement would be a lie [3.1.1 MQTT-3.3.5-2].
-    fn refuse_publish(&mut self, slot: usize, publish: &PublishView<'_>, refusal: Refusal) {
+    pub(super) fn refuse_publish(
+        &mut self,
+        slot: usize,
+        publish: &PublishView<'_>,
+        refusal: Refusal,
+    ) {
         let Refusal { reason, dropped, text } = refusal;
         self.stats.drop_messages(dropped, 1);
         let Some(connection) = self.connections.get(slot) else { return };

@@ -135,12 +135,13 @@ mod tests {
             json!({ "id": 7, "topic": "a/b", "due": 1_700_000_005_000_u64, "published": 0 }),
             json!({ "id": 123, "topic": "c\n", "due": u64::MAX, "published": 0 }),
         ];
-        let expected = "\
- ID  DUE                       TOPIC
-  7  2023-11-14T22:13:25.000Z  a/b
-123  18446744073709551615      c\\n
-";
-        assert_eq!(table(&found), expected);
+        let expected = [
+            " ID  DUE                       TOPIC",
+            "  7  2023-11-14T22:13:25.000Z  a/b",
+            "123  18446744073709551615      c\\n",
+            "",
+        ];
+        assert_eq!(table(&found), expected.join("\n"));
         assert_eq!(table(&[]), "");
         assert_eq!(
             lines(&found[..1]),

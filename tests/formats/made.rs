@@ -15,6 +15,7 @@ use tidelog::mqtt::RetainHandling;
 use tidelog::mqtt::Text;
 use tidelog::mqtt::TopicName;
 use tidelog::store::AssignedRow;
+use tidelog::store::Due;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
 use tidelog::store::MemoryStateStore;
@@ -93,6 +94,8 @@ pub(crate) fn make() -> MemoryDisk {
         making.commit();
     }
     in_flight(&mut making);
+    making.commit();
+    delayed(&mut making);
     making.commit();
     drop(making);
     disk
@@ -179,6 +182,27 @@ fn messages(making: &mut Making, round: u8) {
     making.publish(&NewMessage { qos: QoS::ExactlyOnce, packet_id: id, ..plain });
     if round.is_multiple_of(2) {
         making.put(Row::Inbound(client("one"), id.unwrap(), None));
+    }
+}
+
+/// What is kept back: one that waits, one that has ended.
+fn delayed(making: &mut Making) {
+    let message = NewMessage {
+        topic: "later/é",
+        payload: b"later",
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        publisher: "one",
+        packet_id: None,
+        expiry_interval: Some(60),
+        properties: &[1, 1],
+    };
+    for instant in [false, true] {
+        let due = Due { at: BEGIN + Duration::from_hours(1), instant };
+        let id = making.opened.store.append_delayed(making.now, due, &message);
+        if instant {
+            making.put(Row::Delayed(id, None));
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use tidelog::store::Store;
 use tidelog::time::Timestamp;
 
 /// The directory that has what this version writes.
-const NEWEST: &str = "format-1";
+const NEWEST: &str = "format-1-delayed";
 /// What a directory's records are, one JSON object a line, as `tidelog log dump` prints them.
 const EXPECTED: &str = "expected.jsonl";
 

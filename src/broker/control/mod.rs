@@ -17,6 +17,8 @@ use serde_json::Value;
 
 use crate::access::Action;
 use crate::broker::Broker;
+use crate::broker::Dropped;
+use crate::broker::publish::Refusal;
 use crate::commitlog::Offset;
 use crate::mqtt::Ack;
 use crate::mqtt::ClientId;
@@ -80,6 +82,10 @@ impl Broker {
         publish: &PublishView<'_>,
         topic: &str,
     ) {
+        if let Some(reason) = self.storage_state().refuses_message() {
+            // Its answer is a message, too.
+            return self.refuse_publish(slot, publish, Refusal::new(reason, Dropped::DiskFull));
+        }
         let before = self.store.next_offset();
         let answered = self.reply_topic(slot, client_id, publish);
         let outcome = match &answered {
@@ -106,10 +112,6 @@ impl Broker {
         let may = |action| connected.is_some_and(|known| known.grants.may(action).allowed);
         if !may(Action::Publish { topic, retain, qos }) {
             return Err(Refused::new(ReasonCode::NotAuthorized, "not allowed"));
-        }
-        if self.storage_state().takes_nothing() {
-            let reason = ReasonCode::ImplementationSpecificError;
-            return Err(Refused::new(reason, "the disk takes nothing"));
         }
         let name = topic.strip_prefix(PREFIX).unwrap_or_default();
         let known = VERBS.iter().find_map(|verb| Some((verb, matches(verb.name, name)?)));
