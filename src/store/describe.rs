@@ -222,11 +222,18 @@ fn describe_retained(row: &RetainedRow, record: &StoredRecord) -> Value {
     })
 }
 
+/// Its expiry counts from when it is due, so it is told as an interval.
 fn describe_delayed(row: &DelayedRow, record: &StoredRecord) -> Value {
+    let view = MessageView::from_record(record);
+    let mut message = view.as_ref().map(describe_message);
+    if let Some(Value::Object(fields)) = &mut message {
+        fields.remove("expires_at");
+    }
     json!({
         "due_at": moment(row.due.at),
         "published_at": moment(row.timestamp),
-        "message": MessageView::from_record(record).map(|message| describe_message(&message)),
+        "expiry_interval": view.and_then(|view| view.expiry_interval),
+        "message": message,
     })
 }
 
