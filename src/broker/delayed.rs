@@ -145,16 +145,17 @@ impl Broker {
     }
 
     fn step_delayed(&mut self, cursor: &mut Cursor) -> Walk {
-        if cursor.fetch.is_some() {
-            return Walk::WaitDisk;
-        }
-        if self.storage_state() != StorageState::Ok || self.stopping.has_begun() {
-            self.delayed.timer_at = Some(self.now + LOOK_AGAIN);
-            self.timers.set(self.now + LOOK_AGAIN, Timer::Delayed);
-            return Walk::WaitDisk;
-        }
         if self.publish_ended() {
             return Walk::More;
+        }
+        let held = self.storage_state() != StorageState::Ok || self.stopping.has_begun();
+        if held {
+            self.delayed.timer_at = Some(self.now + LOOK_AGAIN);
+            self.timers.set(self.now + LOOK_AGAIN, Timer::Delayed);
+        }
+        if held || cursor.fetch.is_some() {
+            let ended = !self.delayed.ending.is_empty();
+            return if ended { Walk::WaitDurable } else { Walk::WaitDisk };
         }
         let full = self.delayed.ending.len() >= ENDING_MAX
             || self.store.pending_bytes() >= self.options.pending_bytes_max;

@@ -26,7 +26,8 @@ mosquitto_run() {
     flags="$(mosquitto_transport tcp) -V mqttv$version"
     mosquitto_will "$version" "$flags"
     mosquitto_shared "$version" "$flags"
-    mosquitto_delayed "$version" "$flags"
+    # No other broker has these.
+    [ "${INTEROP_PEER:-}" = mosquitto ] || mosquitto_delayed "$version" "$flags"
   done
 }
 
