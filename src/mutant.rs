@@ -68,11 +68,19 @@ pub enum Mutant {
     SeamLosesOne,
     /// A replay goes on behind where it stood.
     ReplayResumesLate,
+    /// A delayed message is published again after a restart.
+    DelayedFiresTwice,
+    /// A delayed message is published two seconds before it is due.
+    DelayedFiresEarly,
+    /// What waits to be due is forgotten when the broker ends.
+    DelayedLostAtRestart,
+    /// A delayed message that was cancelled is published.
+    DelayedCancelForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 35] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -104,6 +112,10 @@ impl Mutant {
         Self::CheckpointStampFirst,
         Self::SeamLosesOne,
         Self::ReplayResumesLate,
+        Self::DelayedFiresTwice,
+        Self::DelayedFiresEarly,
+        Self::DelayedLostAtRestart,
+        Self::DelayedCancelForgotten,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -140,6 +152,10 @@ impl Mutant {
             Self::CheckpointStampFirst => "checkpoint_stamp_first",
             Self::SeamLosesOne => "seam_loses_one",
             Self::ReplayResumesLate => "replay_resumes_late",
+            Self::DelayedFiresTwice => "delayed_fires_twice",
+            Self::DelayedFiresEarly => "delayed_fires_early",
+            Self::DelayedLostAtRestart => "delayed_lost_at_restart",
+            Self::DelayedCancelForgotten => "delayed_cancel_forgotten",
         }
     }
 

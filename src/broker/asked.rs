@@ -49,7 +49,8 @@ impl Broker {
         let wishes = wishes.as_ref().map_err(|error| *error)?;
         let start = start_of(&address, filter.text(), wishes)?;
         let prefixed = address.meta || start.is_some();
-        if address.share.is_some() && (prefixed || wishes.needs_start()) {
+        let of_one = address.share.is_some() || address.exclusive;
+        if of_one && (prefixed || wishes.needs_start()) {
             return Err(AddressError::NotShared);
         }
         let meta = match (address.meta, wishes.meta) {

@@ -72,6 +72,7 @@ impl Broker {
             ("recovery/subscriptions", recovery.subscriptions.to_string()),
             ("recovery/groups", recovery.groups.to_string()),
             ("recovery/retained", recovery.retained.to_string()),
+            ("recovery/delayed", recovery.delayed.to_string()),
         ];
     }
 

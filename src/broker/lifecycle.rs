@@ -38,6 +38,7 @@ use crate::mqtt::SubscriptionFilter;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
 use crate::mutant::Mutant;
+use crate::session::EXCLUSIVE;
 use crate::session::Grant;
 use crate::session::Inbound;
 use crate::session::InboundAliases;
@@ -424,8 +425,13 @@ impl Broker {
             session.subscriptions.keys().filter_map(|filter| group_key(filter)).collect();
         // A group it has left may get something back, too.
         shared.extend(session.assigned.values().filter_map(|row| row.group.clone()));
+        let held = session.subscriptions.keys().filter(|text| text.starts_with(EXCLUSIVE));
+        let held: Vec<Text> = held.cloned().collect();
         let before = self.store.next_offset();
         self.store.put(self.now, Row::Session(client_id.clone(), None));
+        for text in held {
+            self.free_exclusive(client_id, &text);
+        }
         for key in shared {
             self.leave_group(&key, client_id);
         }

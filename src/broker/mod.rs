@@ -18,6 +18,7 @@
 //! - All records that one event causes are in one batch.
 
 mod acknowledge;
+mod address;
 mod asked;
 mod catch_up;
 mod cleaning;
@@ -25,10 +26,13 @@ mod client;
 mod close;
 mod connect;
 mod connection;
+mod control;
 mod coverage;
+mod delayed;
 mod deliver;
 mod durability;
 pub mod event;
+mod exclusive;
 mod fetched;
 mod found;
 mod lifecycle;
@@ -69,6 +73,7 @@ use crate::access::Access;
 use crate::broker::client::Client;
 use crate::broker::client::ClientRef;
 use crate::broker::connection::Connection;
+use crate::broker::delayed::DelayedQueue;
 use crate::broker::deliver::Delivery;
 use crate::broker::random::Random;
 use crate::broker::replay::Replay;
@@ -81,6 +86,7 @@ use crate::broker::timers::TimerWheel;
 use crate::collections::Map;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
+use crate::mqtt::Text;
 use crate::store::GroupKey;
 use crate::store::Store;
 use crate::time::Timestamp;
@@ -117,6 +123,9 @@ pub struct Broker {
     unrouted: VecDeque<Unrouted>,
     /// Every message below was handed on to the clients that are live.
     routed: Offset,
+    /// Who holds each exclusive subscription, under its whole text.
+    exclusive: BTreeMap<Text, ClientId>,
+    delayed: DelayedQueue,
     timers: TimerWheel<Timer>,
     turns: VecDeque<Turn>,
     /// Clients whose progress row lags.
@@ -187,6 +196,8 @@ enum Timer {
     Clean,
     /// The next message of a replay that has a pace is due.
     Replay(ReplayIndex),
+    /// A delayed message may be due.
+    Delayed,
 }
 
 /// Somebody who is behind and may be able to go on.
@@ -195,6 +206,8 @@ enum Turn {
     Client(ClientRef),
     Group(GroupIndex),
     Replay(ReplayIndex),
+    /// The delayed messages that are due.
+    Delayed,
 }
 
 /// What a ticket's answer is for.
@@ -307,6 +320,7 @@ impl Broker {
                 Timer::ReadAgain(turn, ticket) => self.read_again(turn, ticket),
                 Timer::Clean => self.cleaning_due(),
                 Timer::Replay(replay) => self.replay_due(replay),
+                Timer::Delayed => self.delayed_due(),
             }
         }
     }
@@ -323,6 +337,7 @@ impl Broker {
                 Some(Turn::Client(client)) => self.turn_client(client),
                 Some(Turn::Group(group)) => self.turn_group(group),
                 Some(Turn::Replay(replay)) => self.turn_replay(replay),
+                Some(Turn::Delayed) => self.turn_delayed(),
                 None => return,
             }
         }

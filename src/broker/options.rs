@@ -34,6 +34,10 @@ pub struct Options {
     pub sessions_max: usize,
     /// How many topics may have a retained message.
     pub retained_max: usize,
+    /// How many messages may be kept back until they are due.
+    pub delayed_max: usize,
+    /// How far off a message may be due.
+    pub delay_max: Duration,
     /// Bytes held for one connection before it counts as one that can't keep up.
     pub output_bytes_max: usize,
     /// Bytes that wait to become durable before publishers are no longer read from.
@@ -67,6 +71,8 @@ impl Default for Options {
             subscriptions_max: 10_000,
             sessions_max: 1_000_000,
             retained_max: 1_000_000,
+            delayed_max: 100_000,
+            delay_max: Duration::from_hours(365 * 24),
             output_bytes_max: 256 << 10,
             pending_bytes_max: 64 << 20,
             log_qos0: true,

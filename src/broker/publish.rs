@@ -4,6 +4,9 @@ use crate::access::Action;
 use crate::broker::Broker;
 use crate::broker::Routing;
 use crate::broker::Unrouted;
+use crate::broker::address::Address;
+use crate::broker::address::Fault;
+use crate::broker::control;
 use crate::broker::message::Message;
 use crate::broker::stats::Dropped;
 use crate::commitlog::Offset;
@@ -17,6 +20,7 @@ use crate::mqtt::Text;
 use crate::mqtt::Violation;
 use crate::mqtt::topic_levels;
 use crate::mutant::Mutant;
+use crate::store::Due;
 use crate::store::NewMessage;
 use crate::store::Row;
 
@@ -34,6 +38,27 @@ impl std::ops::Deref for Topic<'_> {
             Self::Given(topic) => topic,
             Self::Known(topic) => topic,
         }
+    }
+}
+
+/// Why a message is not taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    reason: ReasonCode,
+    dropped: Dropped,
+    /// What the publisher is told beside the reason.
+    text: Option<&'static str>,
+}
+
+impl Refusal {
+    pub(super) const fn new(reason: ReasonCode, dropped: Dropped) -> Self {
+        Self { reason, dropped, text: None }
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self { text: Some(fault.text()), ..Self::new(fault.reason(), Dropped::Invalid) }
     }
 }
 
@@ -55,9 +80,17 @@ impl Broker {
         if publish.qos > QoS::AtMostOnce && !self.open_inbound(slot) {
             return;
         }
-        match self.refusal(slot, publish, &topic) {
-            Some((reason, dropped)) => self.refuse_publish(slot, publish, reason, dropped),
-            None => self.accept_publish(slot, &client_id, publish, &topic),
+        if control::is_request(&topic) {
+            return self.handle_control(slot, &client_id, publish, &topic);
+        }
+        let address = Address::read(&topic, &publish.properties, self.now);
+        let address = match address {
+            Ok(address) => address,
+            Err(fault) => return self.refuse_publish(slot, publish, fault.into()),
+        };
+        match self.refusal(slot, publish, &address) {
+            Some(refusal) => self.refuse_publish(slot, publish, refusal),
+            None => self.accept_publish(slot, &client_id, publish, &address),
         }
     }
 
@@ -127,33 +160,47 @@ impl Broker {
         &self,
         slot: usize,
         publish: &PublishView<'_>,
-        topic: &str,
-    ) -> Option<(ReasonCode, Dropped)> {
-        let state = self.storage_state();
-        if let (Some(reason), true) = (state.refuses_message(), publish.qos > QoS::AtMostOnce) {
-            return Some((reason, Dropped::DiskFull));
+        address: &Address<'_>,
+    ) -> Option<Refusal> {
+        let topic = address.topic;
+        let kept = publish.qos > QoS::AtMostOnce || address.due.is_some();
+        if let (Some(reason), true) = (self.storage_state().refuses_message(), kept) {
+            return Some(Refusal::new(reason, Dropped::DiskFull));
         }
         if publish.retain && self.retains_enough(topic, publish.payload) {
-            return Some((ReasonCode::QuotaExceeded, Dropped::RetainedFull));
+            return Some(Refusal::new(ReasonCode::QuotaExceeded, Dropped::RetainedFull));
         }
         if topic.starts_with('$') || topic_levels(topic) > self.options.topic_levels_max {
-            return Some((ReasonCode::TopicNameInvalid, Dropped::Invalid));
+            return Some(Refusal::new(ReasonCode::TopicNameInvalid, Dropped::Invalid));
         }
         let connected = self.connections.get(slot)?.connected()?;
         let action = Action::Publish { topic, retain: publish.retain, qos: publish.qos };
         if !connected.grants.may(action).allowed {
-            return Some((ReasonCode::NotAuthorized, Dropped::NotAuthorized));
+            return Some(Refusal::new(ReasonCode::NotAuthorized, Dropped::NotAuthorized));
         }
         let text =
             self.options.check_payload_format && publish.payload_format_indicator() == Some(true);
         if text && simdutf8::basic::from_utf8(publish.payload).is_err() {
-            return Some((ReasonCode::PayloadFormatInvalid, Dropped::Invalid));
+            return Some(Refusal::new(ReasonCode::PayloadFormatInvalid, Dropped::Invalid));
         }
-        None
+        address.due.and_then(|due| self.refuses_delay(due))
+    }
+
+    /// Why a message is not kept back until then, if it is not.
+    fn refuses_delay(&self, due: Due) -> Option<Refusal> {
+        let text = if self.store.state().delayed().len() >= self.options.delayed_max {
+            "as many messages wait as may (limits.delayed_max)"
+        } else if due.at.since(self.now) > self.options.delay_max {
+            "it is further off than a message may be (limits.delay_max)"
+        } else {
+            return None;
+        };
+        let refusal = Refusal::new(ReasonCode::QuotaExceeded, Dropped::DelayedFull);
+        Some(Refusal { text: Some(text), ..refusal })
     }
 
     /// Whether another topic would have a retained message than there may be.
-    fn retains_enough(&self, topic: &str, payload: &[u8]) -> bool {
+    pub(super) fn retains_enough(&self, topic: &str, payload: &[u8]) -> bool {
         let retained = self.store.state().retained();
         !payload.is_empty()
             && retained.len() >= self.options.retained_max
@@ -162,13 +209,13 @@ impl Broker {
 
     /// Tells the publisher, where its version and the QoS have a way to; a version 3 publisher that waits for an acknowledgement gets
     /// none: its connection is closed, because an acknowledgement would be a lie [3.1.1 MQTT-3.3.5-2].
-    fn refuse_publish(
+    pub(super) fn refuse_publish(
         &mut self,
         slot: usize,
         publish: &PublishView<'_>,
-        reason: ReasonCode,
-        dropped: Dropped,
+        refusal: Refusal,
     ) {
+        let Refusal { reason, dropped, text } = refusal;
         self.stats.drop_messages(dropped, 1);
         let Some(connection) = self.connections.get(slot) else { return };
         let is_v5 = connection.version().is_v5();
@@ -182,7 +229,7 @@ impl Broker {
             (None, _) => {}
             (Some(_), false) => self.close_for(slot, reason),
             (Some(packet_id), true) => {
-                let ack = Ack::with_reason(packet_id, reason);
+                let ack = self.refusal_ack(slot, packet_id, reason, text);
                 let answer = if publish.qos == QoS::ExactlyOnce {
                     Packet::Pubrec(ack)
                 } else {
@@ -193,29 +240,47 @@ impl Broker {
         }
     }
 
+    /// The acknowledgement of what was refused, with the words for it if the client wants any [MQTT-3.1.2-29].
+    pub(super) fn refusal_ack(
+        &self,
+        slot: usize,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        text: Option<&str>,
+    ) -> Ack {
+        let connected = self.connections.get(slot).and_then(|connection| connection.connected());
+        let wanted = connected.is_some_and(|connected| connected.limits.problem_information);
+        let reason_string = text.filter(|_| wanted).and_then(|text| Text::try_from(text).ok());
+        Ack { reason_string, ..Ack::with_reason(packet_id, reason) }
+    }
+
     fn accept_publish(
         &mut self,
         slot: usize,
         client_id: &crate::mqtt::ClientId,
         publish: &PublishView<'_>,
-        topic: &str,
+        address: &Address<'_>,
     ) {
+        let expiry = publish.message_expiry_interval();
         let message = NewMessage {
-            topic,
+            topic: address.topic,
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
             publisher: client_id,
             packet_id: publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce),
-            expiry_interval: publish.message_expiry_interval(),
+            expiry_interval: address.expiry.into_iter().chain(expiry).min(),
             properties: &publish.properties.forwardable(),
         };
-        let offset = self.publish(&message);
+        let offset = match address.due {
+            Some(due) => Some(self.delay(&message, due)),
+            None => self.publish(&message),
+        };
         let Some(packet_id) = publish.packet_id else { return };
         let after = offset.map_or(Offset::ZERO, Offset::next);
         let answer = if publish.qos == QoS::ExactlyOnce {
             if !self.is_unreleased(client_id, packet_id) {
-                // A session whose rows are not recorded remembers the id in memory.
+                // A delayed message does not take its id itself, and a session that is not recorded remembers it in memory.
                 self.store.put(self.now, Row::Inbound(client_id.clone(), packet_id, offset));
             }
             Packet::Pubrec(self.tell_position(slot, Ack::new(packet_id), offset))

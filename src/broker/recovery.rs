@@ -12,6 +12,7 @@ use crate::broker::Broker;
 use crate::broker::Options;
 use crate::broker::Stats;
 use crate::broker::Timer;
+use crate::broker::delayed::DelayedQueue;
 use crate::broker::durability::CommitState;
 use crate::broker::found::Found;
 use crate::broker::lifecycle::Stopping;
@@ -60,6 +61,8 @@ impl Broker {
             group_indexes: BTreeMap::new(),
             unrouted: VecDeque::new(),
             routed,
+            exclusive: BTreeMap::new(),
+            delayed: DelayedQueue::new(),
             timers: TimerWheel::new(now),
             turns: VecDeque::new(),
             lagging: Vec::new(),
@@ -82,6 +85,8 @@ impl Broker {
         broker.recover_groups();
         broker.recover_wills();
         broker.recover_sessions();
+        broker.recover_exclusive();
+        broker.recover_delayed();
         broker.set_timers();
         broker
     }

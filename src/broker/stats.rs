@@ -22,12 +22,14 @@ pub enum Dropped {
     Invalid,
     /// There are as many retained messages as there may be; the publisher was told if its QoS has an answer for that.
     RetainedFull,
+    /// As many messages are kept back as may be; the publisher was told if its QoS has an answer for that.
+    DelayedFull,
     /// The disk is full; the publisher was told if its QoS has an answer for that.
     DiskFull,
 }
 
 /// How many kinds of [`Dropped`] there are.
-const DROPPED_KINDS: usize = 10;
+const DROPPED_KINDS: usize = 11;
 
 impl Dropped {
     /// All kinds, in the order of their names under `$SYS`.
@@ -41,6 +43,7 @@ impl Dropped {
         Self::NotAuthorized,
         Self::Invalid,
         Self::RetainedFull,
+        Self::DelayedFull,
         Self::DiskFull,
     ];
 
@@ -56,6 +59,7 @@ impl Dropped {
             Self::NotAuthorized => "not-authorized",
             Self::Invalid => "invalid",
             Self::RetainedFull => "retained-full",
+            Self::DelayedFull => "delayed-full",
             Self::DiskFull => "disk-full",
         }
     }
@@ -100,6 +104,10 @@ pub struct Stats {
     pub commit_micros_max: u64,
     /// Messages at QoS 0 that were handed on and not logged, because the disk is full or has failed.
     pub not_logged: u64,
+    /// Delayed messages that were published.
+    pub delayed_published: u64,
+    /// Milliseconds that the latest of them came after it was due.
+    pub delayed_late_millis_max: u64,
     /// Reads that failed. Each is tried again.
     pub read_errors: u64,
     /// Segments of which the cleaner has taken something out.

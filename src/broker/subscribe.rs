@@ -10,6 +10,8 @@ use crate::broker::asked::AskedReplay;
 use crate::broker::client::ClientRef;
 use crate::broker::client::Reserved;
 use crate::broker::client::Run;
+use crate::broker::control::is_own_reply;
+use crate::broker::control::is_request;
 use crate::broker::coverage::grant_of;
 use crate::broker::replay::REPLAYS_MAX;
 use crate::commitlog::Offset;
@@ -106,13 +108,15 @@ impl Broker {
     ) -> Option<ReasonCode> {
         let topic_filter = &asked.filter;
         let connected = self.connections.get(slot)?.connected()?;
-        if topic_levels(topic_filter) > self.options.topic_levels_max {
+        let of_another = is_request(topic_filter) && !is_own_reply(topic_filter, client_id);
+        if topic_levels(topic_filter) > self.options.topic_levels_max || of_another {
             return Some(ReasonCode::TopicFilterInvalid);
         }
         if !connected.grants.may(Action::Subscribe { filter: topic_filter }).allowed {
             return Some(ReasonCode::NotAuthorized);
         }
-        if let Some(reason) = self.refuses_row(client_id, filter) {
+        let refused = self.refuses_exclusive(client_id, filter);
+        if let Some(reason) = refused.or_else(|| self.refuses_row(client_id, filter)) {
             return Some(reason);
         }
         let session = self.store.state().session(client_id)?;
@@ -197,6 +201,7 @@ impl Broker {
             return;
         }
         self.stop_replay(client, &text);
+        self.hold_exclusive(client_id, &text);
         self.router.subscribe(&text, client, grant_of(span));
         if span.retained_run {
             self.begin_run(client, Run { place: span.from, filter: text, after: None });
@@ -336,6 +341,7 @@ impl Broker {
             self.leave_group(&key, client_id);
         } else {
             self.stop_replay(client, text);
+            self.free_exclusive(client_id, text);
             self.router.unsubscribe(text, client);
             self.forget_run(client, text);
         }

@@ -96,6 +96,9 @@ impl Broker {
             ("subscriptions/count", self.router.len().to_string()),
             ("shared_subscriptions/count", self.groups.len().to_string()),
             ("retained messages/count", kept.retained().len().to_string()),
+            ("delayed/count", kept.delayed().len().to_string()),
+            ("delayed/published", stats.delayed_published.to_string()),
+            ("delayed/milliseconds-late/max", stats.delayed_late_millis_max.to_string()),
         ];
         values.extend(self.log_values());
         values.extend(self.found.values());

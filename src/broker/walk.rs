@@ -100,6 +100,7 @@ impl Broker {
             Turn::Client(client) => self.queue_turn(client),
             Turn::Group(group) => self.queue_group_turn(group),
             Turn::Replay(replay) => self.queue_replay_turn(replay),
+            Turn::Delayed => self.queue_delayed_turn(),
         }
     }
 
@@ -115,6 +116,7 @@ impl Broker {
             }
             Turn::Group(group) => self.groups.get_mut(group)?.cursor(),
             Turn::Replay(replay) => Some(&mut self.replays.get_mut(replay)?.as_mut()?.cursor),
+            Turn::Delayed => Some(self.delayed.cursor()),
         }
     }
 

@@ -16,6 +16,8 @@ pub mod user;
 
 mod arguments;
 mod client;
+mod control;
+mod delayed;
 mod file;
 mod format;
 mod log;
@@ -89,6 +91,9 @@ enum Command {
     /// Look into a data directory.
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Messages that a running broker keeps back until they are due.
+    #[command(subcommand)]
+    Delayed(delayed::DelayedCommand),
     /// Print the version.
     Version,
 }
@@ -115,6 +120,7 @@ fn run(program: Program) -> Result<(), Failure> {
         Command::Certs(arguments) => arguments.run(),
         Command::CheckConfig(arguments) => arguments.run(),
         Command::Log(command) => command.run(),
+        Command::Delayed(command) => command.run(),
         Command::Version => stdout::print(&Program::command().render_version()),
     }
 }

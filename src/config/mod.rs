@@ -160,6 +160,12 @@ pub struct Limits {
     /// Topics that may have a retained message.
     #[serde(deserialize_with = "values::count")]
     pub retained_messages: u32,
+    /// Messages that are kept back until they are due.
+    #[serde(deserialize_with = "values::count")]
+    pub delayed_max: u32,
+    /// How far off a message may be due.
+    #[serde(deserialize_with = "values::time")]
+    pub delay_max: Duration,
     /// Subscriptions of one client.
     #[serde(deserialize_with = "values::count")]
     pub subscriptions_per_client: u32,
@@ -412,6 +418,8 @@ impl Default for Limits {
             session_expiry_max: None,
             sessions: 1_000_000,
             retained_messages: 1_000_000,
+            delayed_max: 100_000,
+            delay_max: Duration::from_hours(365 * 24),
             subscriptions_per_client: 10_000,
             topic_levels: 128,
             client_id_bytes: 1_024,

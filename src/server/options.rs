@@ -25,6 +25,8 @@ pub(super) fn broker(config: &Config) -> broker::Options {
         subscriptions_max: count(limits.subscriptions_per_client),
         sessions_max: count(limits.sessions),
         retained_max: count(limits.retained_messages),
+        delayed_max: count(limits.delayed_max),
+        delay_max: limits.delay_max,
         output_bytes_max: bytes(limits.output_buffer),
         pending_bytes_max: bytes(limits.pending_bytes),
         log_qos0: data.log_qos0,

@@ -151,6 +151,9 @@ fn write_recovery(
     write!(f, "data: {directory}, offsets {} to {}", log.start_offset, log.next_offset)?;
     let RecoverySummary { sessions, subscriptions, retained, records_replayed, .. } = recovery;
     write!(f, ", {sessions} sessions, {subscriptions} subscriptions, {retained} retained")?;
+    if recovery.delayed > 0 {
+        write!(f, ", {} delayed", recovery.delayed)?;
+    }
     let from = match &recovery.checkpoint {
         CheckpointUse::Used { .. } => "after the checkpoint",
         CheckpointUse::Rebuilt(_) => "of the whole log",

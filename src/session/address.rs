@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! $share/{group}/ …    one of a group                    at most one, first
+//! $exclusive/ …        one session at a time             alone
 //! $meta/ …             payloads wrapped with positions   at most one
 //! $replay/{start}/ …   what is stored, then live         at most one, last
 //! ```
@@ -21,6 +22,10 @@ use crate::mqtt::Violation;
 use crate::time::Timestamp;
 
 const SHARE: &str = "$share/";
+/// What an exclusive subscription's text begins with.
+pub const EXCLUSIVE: &str = "$exclusive/";
+/// Where the answers to control requests come.
+const REPLIES: &str = "$ctl/reply/";
 const META: &str = "$meta/";
 const REPLAY: &str = "$replay/";
 
@@ -32,6 +37,8 @@ pub const LAST_MAX: u32 = 100_000;
 pub struct Address {
     /// The group of a shared subscription.
     pub share: Option<ShareName>,
+    /// Whether one session has it at a time.
+    pub exclusive: bool,
     /// Whether payloads are wrapped in JSON that tells their position.
     pub meta: bool,
     /// Where a replay begins.
@@ -64,7 +71,7 @@ pub enum Start {
 pub enum AddressError {
     /// A `$` prefix that does not exist, or not here.
     #[error(
-        "unknown prefix: $share/GROUP/FILTER, $replay/START/FILTER, $meta/FILTER, $meta/$replay/START/FILTER"
+        "unknown prefix: $share/GROUP/FILTER, $replay/START/FILTER, $meta/FILTER, $meta/$replay/START/FILTER, $exclusive/FILTER"
     )]
     UnknownPrefix,
     /// A start that can't be read.
@@ -92,8 +99,8 @@ pub enum AddressError {
     /// A pace that can't be read.
     #[error("bad pace: max | 1x | 10x, up to 1000x")]
     BadPace,
-    /// A prefix or a wish that is not for shared subscriptions.
-    #[error("$replay and $meta do not go with $share")]
+    /// A prefix or a wish that is not for shared or exclusive subscriptions.
+    #[error("$replay and $meta do not go with $share or $exclusive")]
     NotShared,
     /// What is behind the prefixes is no topic filter, or the group's name is none.
     #[error("{0}")]
@@ -113,6 +120,13 @@ impl Address {
             share = Some(ShareName::try_from(name)?);
             rest = filter;
         }
+        let exclusive = share.is_none() && rest.starts_with(EXCLUSIVE);
+        if exclusive {
+            rest = rest.strip_prefix(EXCLUSIVE).unwrap_or(rest);
+            if rest.starts_with(META) || rest.starts_with(REPLAY) {
+                return Err(AddressError::NotShared);
+            }
+        }
         let meta = rest.starts_with(META);
         rest = rest.strip_prefix(META).unwrap_or(rest);
         let mut replay = None;
@@ -122,10 +136,10 @@ impl Address {
             rest = filter;
         }
         let prefixed = rest.len() < text.len();
-        if rest.starts_with('$') && (prefixed || !is_sys(rest)) {
+        if rest.starts_with('$') && (prefixed || !(is_sys(rest) || rest.starts_with(REPLIES))) {
             return Err(AddressError::UnknownPrefix);
         }
-        Ok(Self { share, meta, replay, filter: TopicFilter::try_from(rest)? })
+        Ok(Self { share, exclusive, meta, replay, filter: TopicFilter::try_from(rest)? })
     }
 }
 
@@ -153,11 +167,14 @@ impl Start {
     }
 }
 
-/// The topic filter in a subscription's text, without `$meta/` and `$replay/…/` and without looking whether they are right: for
+/// The topic filter in a subscription's text, without `$exclusive/`, `$meta/` and `$replay/…/` and without looking whether they are right: for
 /// texts that were taken before. A shared subscription's text stays as it is.
 pub fn plain_filter(text: &str) -> &str {
     if !text.starts_with('$') {
         return text;
+    }
+    if let Some(filter) = text.strip_prefix(EXCLUSIVE) {
+        return filter;
     }
     let rest = text.strip_prefix(META).unwrap_or(text);
     let replayed = rest.strip_prefix(REPLAY).and_then(|replayed| replayed.split_once('/'));

@@ -20,6 +20,7 @@ mod wishes;
 
 pub use address::Address;
 pub use address::AddressError;
+pub use address::EXCLUSIVE;
 pub use address::LAST_MAX;
 pub use address::Start;
 pub use address::plain_filter;

@@ -7,7 +7,7 @@
 //!                        └──► Done ──► (commit) ──► truncate_before ──► Truncation, for the writer
 //! ```
 //!
-//! A client whose oldest row lies in the part that goes is carried with all its rows; a retained message with its
+//! A client whose oldest row lies in the part that goes is carried with all its rows; a retained or delayed message with its
 //! content; shared groups and the clock always, and last: groups also change by rows of others.
 
 use std::collections::VecDeque;
@@ -20,6 +20,7 @@ use crate::commitlog::StoredRecord;
 use crate::commitlog::Truncation;
 use crate::mqtt::ClientId;
 use crate::mqtt::TopicName;
+use crate::store::DelayedRow;
 use crate::store::Kind;
 use crate::store::RetainedRow;
 use crate::store::Row;
@@ -31,7 +32,7 @@ use crate::time::Timestamp;
 pub enum Carry {
     /// The budget is used up: call again.
     Again,
-    /// The content of a retained message is not in memory: execute this, hand the result to
+    /// The content of a retained or delayed message is not in memory: execute this, hand the result to
     /// [`Store::carry_fetched`], then call again.
     Fetch(ReadRequest),
     /// Nothing rests on the front of the log any more, once what was appended is durable.
@@ -43,9 +44,17 @@ pub enum Carry {
 pub(super) struct Carrying {
     new_start: Offset,
     clients: VecDeque<ClientId>,
-    retained: VecDeque<TopicName>,
+    contents: VecDeque<Content>,
     /// The end of the log when all was carried.
     done_at: Option<Offset>,
+}
+
+/// Whose content is carried: a record's, by a copy of it.
+#[derive(Clone, Debug)]
+enum Content {
+    Retained(TopicName),
+    /// A message that is kept back, by its id.
+    Delayed(Offset),
 }
 
 impl Store {
@@ -70,17 +79,16 @@ impl Store {
     }
 
     /// Takes the content that [`Carry::Fetch`] asked for. Content that could not be read is lost with its part of
-    /// the log, and counted ([`Store::retained_lost`]).
+    /// the log, and counted ([`Store::contents_lost`]).
     pub fn carry_fetched(&mut self, now: Timestamp, result: &ReadResult) {
         let Some(carrying) = &mut self.carrying else { return };
-        let Some(topic) = carrying.retained.pop_front() else { return };
-        let Some(place) =
-            self.state.retained().get(&topic).filter(|place| place.offset < carrying.new_start)
-        else {
+        let new_start = carrying.new_start;
+        let Some(content) = carrying.contents.pop_front() else { return };
+        let Some(offset) = self.place_of(&content).filter(|offset| *offset < new_start) else {
             return;
         };
-        let record = result.records.iter().find(|record| record.offset == place.offset);
-        self.carry_retained(now, topic, record);
+        let record = result.records.iter().find(|record| record.offset == offset);
+        self.carry_content(now, content, record);
     }
 
     /// Gives up whole segments below `new_start`; `None` until [`Store::carry_forward`] is done up to there and
@@ -96,18 +104,28 @@ impl Store {
         Some(self.log.truncate_before(new_start))
     }
 
-    /// Retained messages that were lost because their content could not be read when it had to be carried forward.
-    pub fn retained_lost(&self) -> u64 {
-        self.retained_lost
+    /// Retained and delayed messages that were lost because their content could not be read when it had to be carried forward.
+    pub fn contents_lost(&self) -> u64 {
+        self.contents_lost
     }
 
     fn to_carry(&self, new_start: Offset) -> Carrying {
         let retained = self.state.retained().iter().filter(|(_, place)| place.offset < new_start);
+        let delayed = self.state.delayed().iter().filter(|(_, place)| place.offset < new_start);
+        let retained = retained.map(|(topic, _)| Content::Retained(topic.clone()));
         Carrying {
             new_start,
             clients: self.state.clients_older_than(new_start),
-            retained: retained.map(|(topic, _)| topic.clone()).collect(),
+            contents: retained.chain(delayed.map(|(id, _)| Content::Delayed(*id))).collect(),
             done_at: None,
+        }
+    }
+
+    /// The record that has a content now; `None` if it is wanted no more.
+    fn place_of(&self, content: &Content) -> Option<Offset> {
+        match content {
+            Content::Retained(topic) => self.state.retained().get(topic).map(|place| place.offset),
+            Content::Delayed(id) => self.state.delayed().get(id).map(|place| place.offset),
         }
     }
 
@@ -122,22 +140,18 @@ impl Store {
                 return Carry::Again;
             }
         }
-        while let Some(topic) = carrying.retained.pop_front() {
-            let Some(place) =
-                self.state.retained().get(&topic).filter(|place| place.offset < carrying.new_start)
-            else {
-                continue;
-            };
-            let present = self.state.clock().present_for(place.timestamp, now);
-            if place.expires_at.is_some_and(|at| at <= present) {
-                self.put(now, Row::Retained(topic, None));
+        while let Some(content) = carrying.contents.pop_front() {
+            let place = self.place_of(&content).filter(|offset| *offset < carrying.new_start);
+            let Some(offset) = place else { continue };
+            if self.drop_expired(now, &content) {
+                // It needs no copy.
             } else {
-                match self.log.record(place.offset) {
+                match self.log.record(offset) {
                     Read::Records { records, .. } => {
-                        self.carry_retained(now, topic, records.first());
+                        self.carry_content(now, content, records.first());
                     }
                     Read::Cold(request) => {
-                        carrying.retained.push_front(topic);
+                        carrying.contents.push_front(content);
                         return Carry::Fetch(request);
                     }
                 }
@@ -158,10 +172,34 @@ impl Store {
         }
     }
 
-    fn carry_retained(&mut self, now: Timestamp, topic: TopicName, record: Option<&StoredRecord>) {
-        let row = record.and_then(copy);
-        self.retained_lost += u64::from(row.is_none());
-        self.put(now, Row::Retained(topic, row));
+    /// Deletes a retained message that has expired; whether it was one.
+    fn drop_expired(&mut self, now: Timestamp, content: &Content) -> bool {
+        let Content::Retained(topic) = content else { return false };
+        let Some(place) = self.state.retained().get(topic) else { return false };
+        let present = self.state.clock().present_for(place.timestamp, now);
+        let expired = place.expires_at.is_some_and(|at| at <= present);
+        if expired {
+            self.put(now, Row::Retained(topic.clone(), None));
+        }
+        expired
+    }
+
+    /// Appends a content again; one that can't be read is lost.
+    fn carry_content(&mut self, now: Timestamp, content: Content, record: Option<&StoredRecord>) {
+        let (row, lost) = match content {
+            Content::Retained(topic) => {
+                let row = record.and_then(copy);
+                let lost = row.is_none();
+                (Row::Retained(topic, row), lost)
+            }
+            Content::Delayed(id) => {
+                let row = record.and_then(copy_delayed);
+                let lost = row.is_none();
+                (Row::Delayed(id, row), lost)
+            }
+        };
+        self.contents_lost += u64::from(lost);
+        self.put(now, row);
     }
 
     /// Appends a record of every shared group.
@@ -193,6 +231,16 @@ fn copy(record: &StoredRecord) -> Option<RetainedRow> {
         });
     }
     if let Row::Retained(_, row) = Row::decode(kind, record.key(), record.value())? {
+        row
+    } else {
+        None
+    }
+}
+
+/// The copy of the delayed message in a record.
+fn copy_delayed(record: &StoredRecord) -> Option<DelayedRow> {
+    let kind = Kind::from_u8(record.kind).filter(|kind| *kind == Kind::Delayed)?;
+    if let Row::Delayed(_, row) = Row::decode(kind, record.key(), record.value())? {
         row
     } else {
         None

@@ -20,6 +20,7 @@ use crate::mqtt::PacketId;
 use crate::session::Meta;
 use crate::store::AssignedRow;
 use crate::store::ClockRow;
+use crate::store::DelayedRow;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::Jump;
@@ -67,7 +68,8 @@ fn content(kind: Kind, record: &StoredRecord) -> Option<Value> {
         | Kind::Will
         | Kind::Group
         | Kind::Retained
-        | Kind::Clock => {
+        | Kind::Clock
+        | Kind::Delayed => {
             let row = Row::decode(kind, record.key(), record.value())?;
             let mut fields = Map::new();
             extend(&mut fields, describe_key(&row.key()));
@@ -114,6 +116,7 @@ fn describe_key(key: &RowKey) -> Value {
         RowKey::Group(group) => describe_group_key(group),
         RowKey::Retained(topic) => json!({ "topic": topic.as_str() }),
         RowKey::Clock => json!({}),
+        RowKey::Delayed(id) => json!({ "id": number(*id) }),
     }
 }
 
@@ -129,6 +132,7 @@ fn describe_row(row: &Row, record: &StoredRecord) -> Option<Value> {
         Row::Group(_, row) => row.as_ref().map(describe_group),
         Row::Retained(_, row) => row.as_ref().map(|row| describe_retained(row, record)),
         Row::Clock(row) => Some(describe_clock(row)),
+        Row::Delayed(_, row) => row.as_ref().map(|row| describe_delayed(row, record)),
     }
 }
 
@@ -251,6 +255,21 @@ fn describe_retained(row: &RetainedRow, record: &StoredRecord) -> Value {
         "message_offset": number(row.message_offset),
         "published_at": moment(row.timestamp),
         "message": MessageView::from_record(record).map(|message| describe_message(&message)),
+    })
+}
+
+/// Its expiry counts from when it is due, so it is told as an interval.
+fn describe_delayed(row: &DelayedRow, record: &StoredRecord) -> Value {
+    let view = MessageView::from_record(record);
+    let mut message = view.as_ref().map(describe_message);
+    if let Some(Value::Object(fields)) = &mut message {
+        fields.remove("expires_at");
+    }
+    json!({
+        "due_at": moment(row.due.at),
+        "published_at": moment(row.timestamp),
+        "expiry_interval": view.and_then(|view| view.expiry_interval),
+        "message": message,
     })
 }
 

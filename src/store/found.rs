@@ -86,9 +86,11 @@ pub(super) fn lost_end(checkpoint: &CheckpointUse) -> Option<Damage> {
     }
 }
 
-/// Records at the front that a retained message rests on: retention would have carried it on before they went.
+/// Records at the front that a retained or delayed message rests on: retention would have carried it on before they went.
 pub(super) fn lost_front(state: &State, start: Offset) -> Option<Damage> {
-    let oldest = state.retained().values().map(|place| place.offset).min()?;
+    let retained = state.retained().values().map(|place| place.offset);
+    let delayed = state.delayed().values().map(|place| place.offset);
+    let oldest = retained.chain(delayed).min()?;
     (oldest < start).then(|| missing(FRONT, oldest, start))
 }
 

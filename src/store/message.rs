@@ -21,6 +21,8 @@ use crate::store::Kind;
 use crate::store::codec::Decoder;
 use crate::store::codec::Encode;
 use crate::store::codec::VARINT_BYTES_MAX;
+use crate::store::rows::LAYOUT;
+use crate::store::rows::decode_front;
 use crate::time::Timestamp;
 
 const RETAIN: u8 = 1 << 2;
@@ -137,13 +139,15 @@ impl<'a> MessageView<'a> {
         self.expires_at().is_some_and(|at| at <= now)
     }
 
-    /// The message in a record: a message's, or that of a retained message carried forward. `None` if it is neither.
+    /// The message in a record: a message's, that of a retained message carried forward, or one that is kept back until it is due, at the
+    /// offset that is its id. `None` if it is none of these.
     pub fn from_record(record: &'a StoredRecord) -> Option<Self> {
         match Kind::from_u8(record.kind)? {
             Kind::Message => {
                 Self::decode(record.offset, record.timestamp, record.key(), record.value())
             }
             Kind::Retained => Self::from_retained(record.key(), record.value()),
+            Kind::Delayed => Self::from_delayed(record.key(), record.value()),
             Kind::Session
             | Kind::Progress
             | Kind::Subscription
@@ -158,10 +162,18 @@ impl<'a> MessageView<'a> {
 
     fn from_retained(key: &'a [u8], value: &'a [u8]) -> Option<Self> {
         let mut input = Decoder::new(value);
-        let _layout = input.u8().filter(|layout| *layout == 1)?;
+        let _layout = input.u8().filter(|layout| *layout == LAYOUT)?;
         let offset = input.offset()?;
         let timestamp = input.timestamp()?;
         Self::decode(offset, timestamp, key, input.rest())
+    }
+
+    fn from_delayed(key: &'a [u8], value: &'a [u8]) -> Option<Self> {
+        let id = Offset::new(u64::from_be_bytes(key.try_into().ok()?));
+        let mut input = Decoder::new(value);
+        let _layout = input.u8().filter(|layout| *layout == LAYOUT)?;
+        let (timestamp, _, topic) = decode_front(&mut input)?;
+        Self::decode(id, timestamp, topic.as_bytes(), input.rest())
     }
 
     pub(super) fn decode(

@@ -65,6 +65,8 @@ pub use recovery::RebuildReason;
 pub use recovery::RecoverySummary;
 pub use rows::AssignedRow;
 pub use rows::ClockRow;
+pub use rows::DelayedRow;
+pub use rows::Due;
 pub use rows::GroupKey;
 pub use rows::GroupRow;
 pub use rows::Jump;
@@ -79,6 +81,7 @@ pub use rows::Span;
 pub use rows::SubscriptionRow;
 pub use rows::WillRow;
 pub use sled_store::SledStateStore;
+pub use state::Delayed;
 pub use state::Retained;
 pub use state::Run;
 pub use state::SessionState;
@@ -105,10 +108,13 @@ use crate::commitlog::StoredRecord;
 use crate::mqtt::ClientId;
 use crate::mqtt::PacketId;
 use crate::mqtt::QoS;
+use crate::mqtt::TopicName;
 use crate::store::carry::Carrying;
 use crate::store::checkpoint::Checkpoints;
 use crate::store::clean::Cleaning;
 use crate::store::message::Head;
+use crate::store::rows::LAYOUT;
+use crate::store::rows::encode_front;
 use crate::store::state::Changes;
 use crate::time::Timestamp;
 
@@ -122,7 +128,7 @@ pub struct Store {
     checkpoints: Checkpoints,
     carrying: Option<Carrying>,
     cleaning: Cleaning,
-    retained_lost: u64,
+    contents_lost: u64,
     /// Nothing more goes into the log.
     frozen: bool,
     key: Vec<u8>,
@@ -159,6 +165,30 @@ impl Store {
             );
         }
         offset
+    }
+
+    /// Appends a message that is kept back until it is due, and returns its id, which is the offset of its record. Whatever its QoS, it
+    /// is appended; its packet id is not part of it.
+    pub fn append_delayed(&mut self, now: Timestamp, due: Due, message: &NewMessage<'_>) -> Offset {
+        let Ok(topic) = TopicName::try_from(message.topic) else { return self.last_offset() };
+        let id = self.log.next_offset();
+        if self.frozen {
+            return id;
+        }
+        self.key.clear();
+        self.value.clear();
+        RowKey::Delayed(id).encode(&mut self.key);
+        self.value.push(LAYOUT);
+        encode_front(now, due, &topic, &mut self.value);
+        self.value.extend_from_slice(Head::of(message, None).as_slice());
+        let (key, value) = (&self.key, &self.value);
+        let kind = Kind::Delayed.as_u8();
+        let record = Record { kind, indexed: false, timestamp: now, key, value };
+        let parts = [message.publisher.as_bytes(), message.properties, message.payload];
+        appended(self.log.append_gathered(&record, &parts));
+        let delayed = Delayed { offset: id, timestamp: now, due, topic };
+        self.state.put_delayed(id, Some(delayed), &mut self.changes);
+        id
     }
 
     /// Puts a row, into the log and the state, and returns the offset of its record.
@@ -332,7 +362,11 @@ impl Store {
     /// Whether a row goes to the log. A session's tombstone does also when only its will is there.
     fn is_recorded(&self, row: &Row) -> bool {
         match row {
-            Row::Group(..) | Row::Retained(..) | Row::Will(..) | Row::Clock(_) => true,
+            Row::Group(..)
+            | Row::Retained(..)
+            | Row::Will(..)
+            | Row::Clock(_)
+            | Row::Delayed(..) => true,
             Row::Session(client, None) => self
                 .state
                 .session(client)

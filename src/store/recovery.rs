@@ -170,6 +170,8 @@ pub struct RecoverySummary {
     pub groups: usize,
     /// Retained messages there are.
     pub retained: usize,
+    /// Messages that are kept back until they are due.
+    pub delayed: usize,
 }
 
 impl Store {
@@ -212,6 +214,7 @@ impl Store {
             subscriptions: store.state.sessions().map(|(_, state)| state.subscriptions.len()).sum(),
             groups: store.state.groups().len(),
             retained: store.state.retained().len(),
+            delayed: store.state.delayed().len(),
             log: report,
             checkpoint,
         };
@@ -242,7 +245,7 @@ impl Store {
             checkpoints,
             carrying: None,
             cleaning: Cleaning::default(),
-            retained_lost: 0,
+            contents_lost: 0,
             frozen: false,
             key: Vec::new(),
             value: Vec::new(),
@@ -397,7 +400,8 @@ impl Fold {
             | Kind::Will
             | Kind::Group
             | Kind::Retained
-            | Kind::Clock) => {
+            | Kind::Clock
+            | Kind::Delayed) => {
                 let row = Row::decode(kind, record.key(), record.value())?;
                 self.state.put(row, record.offset, true, &mut self.changes);
             }

@@ -181,6 +181,11 @@ fn differences(kept: &State, log: &State) -> Vec<String> {
             names.insert(format!("retained message {:?}", topic.as_str()));
         }
     }
+    for id in kept.delayed().keys().chain(log.delayed().keys()) {
+        if kept.delayed().get(id) != log.delayed().get(id) {
+            names.insert(format!("delayed message {id}"));
+        }
+    }
     for group in kept.groups().keys().chain(log.groups().keys()) {
         if kept.group(group) != log.group(group) {
             names.insert(format!(

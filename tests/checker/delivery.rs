@@ -4,6 +4,7 @@ use super::Checker;
 use super::Delivery;
 use super::Seq;
 use super::Slack;
+use super::delayed;
 use super::messages::Known;
 use super::session::Session;
 use super::session::Span;
@@ -92,12 +93,14 @@ impl Checker {
         } else {
             permitted?;
         }
+        delayed::check_due(known, delivery, self.slack)?;
         check_expiry(known, delivery, self.slack)?;
         if !fresh {
             return Ok(());
         }
         let arrivals = session.count(number, delivery.qos);
         let allowed = copies_allowed(session, known);
+        delayed::check_once(known, arrivals, allowed)?;
         if delivery.qos == 2 && arrivals.at_qos2 > allowed {
             return Err(format!("{} arrived {} times at QoS 2", known.sent, arrivals.at_qos2));
         }
@@ -121,7 +124,8 @@ fn check_order(
         && session.spans.iter().any(|span| asks(span, delivery) && span.sent > known.first);
     let shared =
         session.spans.iter().any(|span| span.share().is_some() && span.matches(&delivery.topic));
-    if answers || shared || known.sent.is_will || known.sent.expiry.is_some() {
+    let timed = known.sent.expiry.is_some() || known.sent.delay.is_some();
+    if answers || shared || known.sent.is_will || timed {
         return Ok(());
     }
     // A second copy may be the first that a later subscription brings.
@@ -163,7 +167,7 @@ fn check_permitted(
     now: Seq,
 ) -> Result<(), String> {
     let own = known.sent.publisher == session.client;
-    let last = known.last().min(now);
+    let last = if known.sent.delay.is_some() { now } else { known.last().min(now) };
     // A group may choose its member, and with it the subscription, as late as now.
     let until = |span: &Span| if span.share().is_some() { now } else { last };
     let covers =
@@ -242,7 +246,8 @@ fn check_expiry(known: &Known, delivery: &Delivery, slack: Slack) -> Result<(), 
     let (Some(expiry), Some((_, acknowledged_at))) = (known.sent.expiry, known.acknowledged) else {
         return Ok(());
     };
-    let latest = acknowledged_at.max(known.first_at);
+    let latest = acknowledged_at.max(known.first_at) + known.sent.kept_back();
+    let earliest = known.first_at + known.sent.kept_back();
     let written_at = delivery.sent_at.saturating_sub(slack.arrival);
     let expired = written_at > latest + u64::from(expiry) * 1_000_000 + slack.timers;
     if delivery.dup && delivery.sent_at + slack.timers > latest + u64::from(expiry) * 1_000_000 {
@@ -260,7 +265,7 @@ fn check_expiry(known: &Known, delivery: &Delivery, slack: Slack) -> Result<(), 
         };
     };
     let waited_at_least = written_at.saturating_sub(latest) / 1_000_000;
-    let waited_at_most = delivery.sent_at.saturating_sub(known.first_at).div_ceil(1_000_000);
+    let waited_at_most = delivery.sent_at.saturating_sub(earliest).div_ceil(1_000_000);
     if u64::from(left) + waited_at_least > u64::from(expiry) + 1
         || u64::from(left) + waited_at_most + 1 < u64::from(expiry)
     {

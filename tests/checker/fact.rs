@@ -31,6 +31,17 @@ pub(crate) struct Sent {
     pub(crate) expiry: Option<u32>,
     /// It stands in a will.
     pub(crate) is_will: bool,
+    /// Seconds that it is to be kept back.
+    pub(crate) delay: Option<u32>,
+    /// It asks to cancel the delayed message with this number, and becomes none itself.
+    pub(crate) cancels: Option<u64>,
+}
+
+impl Sent {
+    /// How long it is kept back.
+    pub(crate) fn kept_back(&self) -> Micros {
+        u64::from(self.delay.unwrap_or(0)) * 1_000_000
+    }
 }
 
 impl fmt::Display for Sent {

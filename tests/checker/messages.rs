@@ -16,10 +16,34 @@ pub(super) struct Known {
     pub(super) acknowledged: Option<(Seq, Micros)>,
     /// How many messages the broker may have made of it at QoS 2.
     pub(super) takings: u32,
+    /// How often it was sent.
+    pub(super) sendings: u32,
+    /// Somebody has asked to cancel it.
+    pub(super) cancelling: bool,
+    /// The broker has said that it is cancelled.
+    pub(super) cancelled: bool,
 }
 
 impl Known {
-    /// The broker can't have taken it after this.
+    fn new(sent: &Sent, first: Seq, first_at: Micros) -> Self {
+        Self {
+            sent: sent.clone(),
+            first,
+            first_at,
+            acknowledged: None,
+            takings: 1,
+            sendings: 0,
+            cancelling: false,
+            cancelled: false,
+        }
+    }
+
+    /// Whether the broker can't have taken it more than once.
+    pub(super) fn is_single(&self) -> bool {
+        self.takings == 1 && (self.sent.qos != 1 || self.sendings == 1)
+    }
+
+    /// The broker can't have published it after this, unless it is kept back.
     pub(super) fn last(&self) -> Seq {
         self.acknowledged.map_or(Seq::MAX, |(seq, _)| seq)
     }
@@ -31,14 +55,19 @@ pub(super) struct Messages(BTreeMap<u64, Known>);
 
 impl Messages {
     pub(super) fn publishing(&mut self, sent: &Sent, seq: Seq, at: Micros) {
-        let known =
-            Known { sent: sent.clone(), first: seq, first_at: at, acknowledged: None, takings: 1 };
-        self.0.entry(sent.number).or_insert(known);
+        if let Some(known) = sent.cancels.and_then(|number| self.0.get_mut(&number)) {
+            known.cancelling = true;
+        }
+        let known = self.0.entry(sent.number).or_insert_with(|| Known::new(sent, seq, at));
+        known.sendings += 1;
     }
 
     pub(super) fn acknowledged(&mut self, number: u64, seq: Seq, at: Micros) {
-        if let Some(known) = self.0.get_mut(&number) {
-            known.acknowledged.get_or_insert((seq, at));
+        let Some(known) = self.0.get_mut(&number) else { return };
+        known.acknowledged.get_or_insert((seq, at));
+        let cancelled = known.sent.cancels;
+        if let Some(known) = cancelled.and_then(|number| self.0.get_mut(&number)) {
+            known.cancelled = true;
         }
     }
 

@@ -9,6 +9,7 @@
 //! wills that come too early. Told by [`Checker::finish`], after everybody has come back and nothing moves any more: what
 //! is missing.
 
+mod delayed;
 mod delivery;
 mod fact;
 mod filter;
@@ -190,6 +191,7 @@ impl Checker {
                 session.online = online;
             }
         }
+        self.check_cancelled(&mut found);
         for client in self.clients.values().filter(|_| !self.forgets) {
             if let Some(session) = client.session.as_ref().filter(|_| client.online) {
                 self.check_complete(session, &mut found);
@@ -215,8 +217,9 @@ impl Checker {
     /// Every acknowledged message that the session was subscribed to for certain has arrived.
     fn check_complete(&self, session: &Session, found: &mut Vec<String>) {
         for known in self.messages.iter() {
-            let Some((acknowledged, _)) = known.acknowledged else { continue };
+            let Some((acknowledged, at)) = known.acknowledged else { continue };
             if known.sent.qos == 0
+                || known.cancelling
                 || known.sent.expiry.is_some()
                 || known.sent.empty
                 || session.arrived(known.sent.number)
@@ -224,7 +227,10 @@ impl Checker {
                 continue;
             }
             let own = known.sent.publisher == session.client;
-            if session.surely_covers(&known.sent.topic, own, known.first, acknowledged) {
+            // One that is kept back may come at any time from when it is due.
+            let due = at + known.sent.kept_back() + self.slack.timers;
+            let last = if known.sent.delay.is_some() { Seq::MAX - 1 } else { acknowledged };
+            if due <= self.now && session.surely_covers(&known.sent.topic, own, known.first, last) {
                 found.push(format!(
                     "{} was acknowledged and never reached {}, which was subscribed from before it was sent",
                     known.sent, session.client

@@ -110,6 +110,8 @@ fn message(number: u64, qos: u8) -> Sent {
         empty: false,
         expiry: None,
         is_will: false,
+        delay: None,
+        cancels: None,
     }
 }
 
@@ -377,4 +379,60 @@ fn a_shared_message_at_two_members_or_at_none() {
     let mut history = group();
     history.publish(&shared);
     assert_says(history, "reached nobody");
+}
+
+fn delayed(qos: u8) -> Sent {
+    Sent { delay: Some(10), ..message(1, qos) }
+}
+
+/// It is told when it reached the subscriber, after so many more seconds.
+fn deliver_later(history: &mut History, sent: &Sent, seconds: u64) {
+    history.now += seconds * SECOND;
+    let packet_id = (sent.qos > 0).then_some(1);
+    let sent_at = history.now + SECOND;
+    history.tell(&Fact::Delivered(Delivery { packet_id, sent_at, ..delivery(2, sent, 1) }));
+    if packet_id.is_some() {
+        history.answer(2, 1, Answer::Puback);
+    }
+}
+
+#[test]
+fn delayed_messages_that_come_early_not_or_twice() {
+    for (seconds, words) in [(3, "arrived before it was due"), (20, "")] {
+        let mut history = History::begin();
+        history.publish(&delayed(1));
+        deliver_later(&mut history, &delayed(1), seconds);
+        let verdict = history.verdict();
+        assert!(verdict.contains(words) && (verdict.is_empty() == words.is_empty()), "{verdict}");
+    }
+    let mut history = History::begin();
+    history.publish(&delayed(1));
+    assert_says(history, "never reached subscriber");
+    let mut history = History::begin();
+    history.publish(&delayed(0));
+    for _ in 0..2 {
+        deliver_later(&mut history, &delayed(0), 20);
+    }
+    assert_says(history, "arrived 2 times");
+}
+
+#[test]
+fn delayed_messages_that_were_cancelled() {
+    let topic = "$ctl/delayed/7/cancel".to_owned();
+    let cancel = Sent { topic, empty: true, cancels: Some(1), ..message(2, 1) };
+    for (arrives, words) in [(true, "was cancelled and reached subscriber"), (false, "")] {
+        let mut history = History::begin();
+        history.publish(&delayed(1));
+        history.publish(&cancel);
+        if arrives {
+            deliver_later(&mut history, &delayed(1), 20);
+        }
+        let verdict = history.verdict();
+        assert!(verdict.contains(words) && arrives != verdict.is_empty(), "{verdict}");
+    }
+    // Nobody knows what became of the request.
+    let mut history = History::begin();
+    history.publish(&delayed(1));
+    history.tell(&Fact::Publishing { sent: cancel });
+    assert_eq!(history.verdict(), "");
 }

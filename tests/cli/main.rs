@@ -12,6 +12,7 @@
 )]
 
 mod broker;
+mod delayed;
 mod log;
 mod peer;
 mod program;

@@ -17,6 +17,7 @@ use tidelog::mqtt::Text;
 use tidelog::mqtt::TopicName;
 use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
+use tidelog::store::Due;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
 use tidelog::store::MemoryStateStore;
@@ -92,6 +93,8 @@ pub(crate) fn make() -> MemoryDisk {
         making.commit();
     }
     in_flight(&mut making);
+    making.commit();
+    delayed(&mut making);
     making.commit();
     drop(making);
     disk
@@ -223,6 +226,27 @@ fn pass_all(making: &mut Making) {
     let key = GroupKey { share: text("readers"), filter: text("plant/#") };
     making.put(Row::Group(key, Some(GroupRow { position, returned: Vec::new() })));
     making.commit();
+}
+
+/// What is kept back: one that waits, one that has ended.
+fn delayed(making: &mut Making) {
+    let message = NewMessage {
+        topic: "later/é",
+        payload: b"later",
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        publisher: "one",
+        packet_id: None,
+        expiry_interval: Some(60),
+        properties: &[1, 1],
+    };
+    for instant in [false, true] {
+        let due = Due { at: BEGIN + Duration::from_hours(1), instant };
+        let id = making.opened.store.append_delayed(making.now, due, &message);
+        if instant {
+            making.put(Row::Delayed(id, None));
+        }
+    }
 }
 
 /// What a session and a group have on their way.

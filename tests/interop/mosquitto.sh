@@ -26,6 +26,8 @@ mosquitto_run() {
     flags="$(mosquitto_transport tcp) -V mqttv$version"
     mosquitto_will "$version" "$flags"
     mosquitto_shared "$version" "$flags"
+    # No other broker has these.
+    [ "${INTEROP_PEER:-}" = mosquitto ] || mosquitto_delayed "$version" "$flags"
   done
 }
 
@@ -91,6 +93,23 @@ mosquitto_shared() { # mosquitto_shared VERSION FLAGS
   wait "${members[@]}" 2>/dev/null
   expect "mosquitto $1 shared subscription" \
     "$(sed -n 's/^got \([0-9]*\)$/\1/p' "$output.1" "$output.2" | sort -n | tr '\n' ' ')" "$(seq 10 | tr '\n' ' ')"
+}
+
+mosquitto_delayed() { # mosquitto_delayed VERSION FLAGS
+  local output=$work/delayed.$1 subscriber
+  # shellcheck disable=SC2086
+  stdbuf -oL mosquitto_sub $2 -d -t "m/$1/delayed/#" -q 1 -C 3 -W 20 -F 'got %t %p' >"$output" &
+  subscriber=$!
+  wait_for "$output" 'Subscribed'
+  # shellcheck disable=SC2086
+  {
+    mosquitto_pub $2 -t "\$delayed/3/m/$1/delayed/late" -q 1 -m three
+    mosquitto_pub $2 -t "\$delayed/1s/m/$1/delayed/early" -q 2 -m one
+    mosquitto_pub $2 -t "\$ttl/60/m/$1/delayed/now" -q 1 -m now
+  }
+  wait $subscriber
+  expect "mosquitto $1 delayed messages" "$(sed -n 's/^got //p' "$output" | tr '\n' ' ')" \
+    "m/$1/delayed/now now m/$1/delayed/early one m/$1/delayed/late three "
 }
 
 mosquitto_persistent() { # the flags of a session that outlives its connection

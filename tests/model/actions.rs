@@ -26,6 +26,7 @@ use crate::client::Effects;
 use crate::client::Outgoing;
 use crate::client::Request;
 use crate::client::payload;
+use crate::client::text;
 use crate::client::topic;
 use crate::persona;
 
@@ -37,7 +38,13 @@ impl Client {
         }
         let sent = self.draw_message(number, chance);
         let padding = usize::try_from(chance.below(self.persona.padding + 1)).unwrap();
-        let mut publish = Publish::new(topic(&sent.topic), payload(&sent, padding));
+        let prefix = self.draw_prefix(&sent, chance);
+        let name = format!("{prefix}{}", sent.topic);
+        let mut publish = Publish::new(topic(&name), payload(&sent, padding));
+        if let (Some(seconds), true) = (sent.delay, prefix.is_empty()) {
+            let delay = (text("delay"), text(&seconds.to_string()));
+            publish.properties.user_properties = [delay].into_iter().collect();
+        }
         publish.qos = QoS::try_from(sent.qos).unwrap();
         publish.retain = sent.retain;
         publish.properties.message_expiry_interval = sent.expiry;
@@ -51,7 +58,51 @@ impl Client {
                 released: false,
             });
         }
-        self.name_topic(&sent.topic, &mut publish);
+        self.name_topic(&name, &mut publish);
+        effects.facts.push(Fact::Publishing { sent });
+        self.send(&Packet::Publish(Box::new(publish)), effects);
+    }
+
+    /// How a delay is said: in the topic, or with nothing there in a user property.
+    fn draw_prefix(&self, sent: &Sent, chance: &mut Chance) -> String {
+        match sent.delay {
+            Some(_) if self.persona.version.is_v5() && chance.percent(30) => String::new(),
+            Some(seconds) => format!("$delayed/{seconds}/"),
+            None => String::new(),
+        }
+    }
+
+    /// Asks to cancel a delayed message: its id and its number.
+    pub(crate) fn cancel(
+        &mut self,
+        number: u64,
+        (id, cancelled): (u64, u64),
+        chance: &mut Chance,
+        effects: &mut Effects,
+    ) {
+        if self.outgoing.len() >= self.persona.window {
+            return;
+        }
+        let name = format!("$ctl/delayed/{id}/cancel");
+        let sent = Sent {
+            number,
+            publisher: self.persona.name.clone(),
+            topic: name.clone(),
+            qos: *chance.pick(&[1, 2]),
+            retain: false,
+            empty: true,
+            expiry: None,
+            is_will: false,
+            delay: None,
+            cancels: Some(cancelled),
+        };
+        let id = self.free_id();
+        let mut publish = Publish::new(topic(&name), payload(&sent, 0));
+        publish.qos = QoS::try_from(sent.qos).unwrap();
+        publish.packet_id = Some(id);
+        let outgoing =
+            Outgoing { sent: sent.clone(), id, publish: publish.clone(), released: false };
+        self.outgoing.push_back(outgoing);
         effects.facts.push(Fact::Publishing { sent });
         self.send(&Packet::Publish(Box::new(publish)), effects);
     }
@@ -62,6 +113,8 @@ impl Client {
         let topic = *chance.pick(topics);
         let retain = topic.starts_with('r') && chance.percent(60);
         let expiry = self.persona.version.is_v5() && chance.percent(self.persona.expiring);
+        // What is retained, and what goes to groups, is judged by when it was sent.
+        let delays = !topic.starts_with('g') && !retain && chance.percent(8);
         Sent {
             number,
             publisher: self.persona.name.clone(),
@@ -71,6 +124,8 @@ impl Client {
             empty: retain && chance.percent(20),
             expiry: expiry.then(|| u32::try_from(chance.between(1, 8)).unwrap()),
             is_will: false,
+            delay: delays.then(|| u32::try_from(chance.between(1, 8)).unwrap()),
+            cancels: None,
         }
     }
 

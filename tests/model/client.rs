@@ -183,6 +183,8 @@ impl Client {
             empty: false,
             expiry: None,
             is_will: true,
+            delay: None,
+            cancels: None,
         }
     }
 
@@ -459,7 +461,9 @@ impl Client {
     /// Whether the message with this id may be gone one day.
     pub(crate) fn message_expires(&self, id: PacketId) -> bool {
         let found = self.outgoing.iter().find(|outgoing| outgoing.id == id);
-        found.is_some_and(|outgoing| outgoing.sent.expiry.is_some())
+        // What is kept back may be cancelled.
+        let goes = |sent: &Sent| sent.expiry.is_some() || sent.delay.is_some();
+        found.is_some_and(|outgoing| goes(&outgoing.sent))
     }
 
     /// What it waits for although it is online; `None` if nothing.

@@ -12,7 +12,7 @@
 //! kill                 ends the process: the broker starts again from what was written
 //! drop c1              cuts a client's connection
 //! stall c1 / read c1   the client's transport takes nothing more / takes everything again
-//! log on               prints appended messages as `append topic@offset`
+//! log on               prints appended messages as `append topic@offset`, those that are kept back as `keep topic@offset`
 //! show limits|reasons  see print.rs
 //! set name=value       an option of the broker; before the first connection
 //! passwords|acl text   a line of the password file or the ACL file; before the first connection
@@ -37,6 +37,7 @@ use tidelog::mqtt::Decoder;
 use tidelog::mqtt::Packet;
 use tidelog::mqtt::ProtocolVersion;
 use tidelog::store;
+use tidelog::store::Kind;
 use tidelog::store::MemoryStateStore;
 use tidelog::store::MessageView;
 use tidelog::time::Timestamp;
@@ -198,6 +199,7 @@ impl Stage {
             "sys_interval" => options.sys_interval = Duration::from_secs(number().into()),
             "output_bytes_max" => options.output_bytes_max = value.parse().unwrap(),
             "pending_bytes_max" => options.pending_bytes_max = value.parse().unwrap(),
+            "delayed_max" => options.delayed_max = value.parse().unwrap(),
             "read_only" => options.on_write_failure = OnWriteFailure::ReadOnly,
             "reserve_bytes" => self.settings.store.log.reserve_bytes = value.parse().unwrap(),
             "clock_jump_max" => {
@@ -293,7 +295,9 @@ impl Stage {
         if let (true, Work::Commit(batch)) = (self.log, &work) {
             for record in batch.records() {
                 if let Some(message) = MessageView::from_record(&record) {
-                    self.events.push(format!("append {}@{}", message.topic, record.offset));
+                    let kept = Kind::from_u8(record.kind) == Some(Kind::Delayed);
+                    let what = if kept { "keep" } else { "append" };
+                    self.events.push(format!("{what} {}@{}", message.topic, record.offset));
                 }
             }
         }

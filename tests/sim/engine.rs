@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidelog::access;
 use tidelog::access::Access;
@@ -27,11 +28,13 @@ use tidelog::store::Checkpointer;
 use tidelog::store::Clean;
 use tidelog::store::CleanDone;
 use tidelog::store::Cleaner;
+use tidelog::store::Delayed;
 use tidelog::store::MemoryStateStore;
 use tidelog::store::Opened;
 use tidelog::store::RecoverySummary;
 use tidelog::store::Store;
 use tidelog::store::StoreError;
+use tidelog::store::StoredMessage;
 use tidelog::time::Timestamp;
 
 /// What an engine is made with, again after each crash.
@@ -85,8 +88,7 @@ impl Engine {
             &mut |_| {},
         )?;
         let Opened { store, writer, reader, checkpointer, cleaner, recovery, now: own } = opened;
-        let options =
-            access::Options { remember_passwords: std::time::Duration::ZERO, secret: [7; 32] };
+        let options = access::Options { remember_passwords: Duration::ZERO, secret: [7; 32] };
         let access =
             Access::new(options, settings.passwords.as_deref(), settings.acl.as_deref()).unwrap();
         let broker = Broker::new(settings.broker.clone(), store, access, [9; 32], own);
@@ -136,6 +138,25 @@ impl Engine {
     /// Bytes that wait to become durable.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.broker.store().pending_bytes()
+    }
+
+    /// The delayed messages that a client may know of, and that are in memory: ids and payloads.
+    pub(crate) fn delayed(&self) -> Vec<(u64, StoredMessage)> {
+        let store = self.broker.store();
+        let durable = |(id, _): &(&Offset, &Delayed)| **id < store.durable_offset();
+        let known = store.state().delayed().iter().filter(durable);
+        known.filter_map(|(id, place)| Some((id.as_u64(), store.peek(place.offset)?))).collect()
+    }
+
+    /// How long ago, in this life, the first delayed message was due that is not published.
+    pub(crate) fn delayed_overdue(&self, now: Timestamp) -> Duration {
+        let (now, (_, started)) = (self.own_time(now), self.started);
+        let state = self.broker.store().state();
+        let late = state.delayed().values().map(|delayed| {
+            let forgiven = state.clock().forgiven_since(delayed.timestamp);
+            now.since((delayed.due.at + forgiven).max(started))
+        });
+        late.max().unwrap_or_default()
     }
 
     /// Does slow work and says what came out.

@@ -113,7 +113,8 @@ impl World {
     fn speak(&mut self, client: usize, effects: &mut Effects) {
         let known = &mut self.clients[client];
         let chance = &mut self.chance;
-        match chance.below(20) {
+        match chance.below(21) {
+            20 if known.persona.version.is_v5() => self.cancel(client, effects),
             0 if !known.persona.stable => known.subscribe(chance, effects),
             1 if !known.persona.stable && known.persona.share.is_none() => {
                 known.unsubscribe(chance, effects);
@@ -128,6 +129,19 @@ impl World {
             }
             _ => known.ping(effects),
         }
+    }
+
+    /// Asks to cancel a delayed message that a list would show.
+    fn cancel(&mut self, client: usize, effects: &mut Effects) {
+        let known = self.engine.as_ref().map(Engine::delayed).unwrap_or_default();
+        if known.is_empty() {
+            return;
+        }
+        let (id, message) = self.chance.pick(&known).clone();
+        let Some(cancelled) = number_in(&message.payload()) else { return };
+        self.next_number += 1;
+        let number = self.next_number;
+        self.clients[client].cancel(number, (id, cancelled), &mut self.chance, effects);
     }
 
     fn disturb(&mut self, client: usize, kind: usize) {

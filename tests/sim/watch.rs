@@ -10,6 +10,9 @@ use crate::world::World;
 /// Bytes that may wait for the disk beyond the limit: a message, and what is brought to its end.
 const PENDING_SLACK: usize = 32 << 10;
 
+/// How late a delayed message may be on a disk that takes no time.
+const LATE: u64 = 300 * MILLI;
+
 /// The bytes of PINGREQ.
 const PINGREQ: [u8; 2] = [0xc0, 0];
 
@@ -21,6 +24,21 @@ impl World {
             (engine.pending_bytes(), self.plan.settings.broker.pending_bytes_max);
         if pending > limit + PENDING_SLACK {
             self.violations.push(format!("{pending} bytes wait for the disk, over {limit}"));
+        }
+        self.check_delayed();
+    }
+
+    /// What is due is published, as fast as the disk takes it.
+    fn check_delayed(&mut self) {
+        let Some(engine) = self.engine.as_ref().filter(|_| !self.calm && !self.stops) else {
+            return;
+        };
+        let plan = &self.plan;
+        let sound = plan.disk_fault == 0 && !plan.fills && !plan.read_faults;
+        let late = engine.delayed_overdue(self.timestamp());
+        let allowed = LATE + 2 * plan.commit + 20 * plan.work;
+        if sound && late.as_micros() > u128::from(allowed) {
+            self.violations.push(format!("a delayed message is {late:?} overdue"));
         }
     }
 

@@ -253,3 +253,20 @@ fn what_is_not_remembered_or_not_known_stays() {
     world.clean(usize::MAX);
     assert!(is_there(&mut world, first));
 }
+
+/// A delayed message is gone from the log once it was published or cancelled, and so in the end is what says that.
+#[test]
+fn what_was_kept_back_goes_when_it_has_ended() {
+    let mut world = World::new();
+    let gone = world.delay("t", PLAIN);
+    let kept = world.delay("u", PLAIN);
+    fill(&mut world);
+    let end = put(&mut world, Row::Delayed(gone, None));
+    fill(&mut world);
+    assert!(clean(&mut world) > 0);
+    assert!(!is_there(&mut world, gone) && is_there(&mut world, kept));
+    fill(&mut world);
+    clean(&mut world);
+    assert!(!is_there(&mut world, end) && is_there(&mut world, kept));
+    assert_eq!(world.state().delayed().keys().copied().collect::<Vec<_>>(), [kept]);
+}

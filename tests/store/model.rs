@@ -63,7 +63,8 @@ impl History {
 
     fn step(&mut self) {
         match self.chance.below(62) {
-            0..=19 => self.publish(),
+            0..=16 => self.publish(),
+            17..=19 => self.delay(),
             20..=44 => self.put(),
             45..=49 => self.world.commit(),
             50..=52 => {
@@ -105,6 +106,24 @@ impl History {
             ..PLAIN
         };
         self.world.publish(topic, message);
+    }
+
+    /// Keeps a message back, or ends one that was.
+    fn delay(&mut self) {
+        let known: Vec<Offset> = self.world.state().delayed().keys().copied().collect();
+        if !known.is_empty() && self.chance.one_in(2) {
+            let now = self.world.now;
+            let id = known[usize::try_from(self.chance.below(known.len() as u64)).unwrap()];
+            if self.chance.one_in(2) {
+                // What it becomes when it is due.
+                self.world.publish("t", PLAIN);
+            }
+            self.world.store().put(now, Row::Delayed(id, None));
+        } else {
+            let topic = self.chance.pick(&TOPICS);
+            let retain = self.chance.one_in(3);
+            self.world.delay(topic, NewMessage { retain, ..PLAIN });
+        }
     }
 
     fn put(&mut self) {

@@ -59,6 +59,9 @@ fn world() -> World {
     for topic in ["r/1", "r/2", "r/3"] {
         world.publish(topic, NewMessage { retain: true, ..PLAIN });
     }
+    for topic in ["d/1", "d/2"] {
+        world.delay(topic, NewMessage { properties: &[1, 1], ..PLAIN });
+    }
     world.publish("short", NewMessage { retain: true, expiry_interval: Some(1), ..PLAIN });
     fill(&mut world);
     world
@@ -85,6 +88,7 @@ fn the_log_alone_has_everything_after_its_front_is_gone() {
         let expected = world.durable();
         assert_eq!((expected.clients.len(), expected.groups.len()), (1, 1));
         assert_eq!(expected.retained.len(), 3, "the expired one is gone in round {round}");
+        assert_eq!(expected.delayed.len(), 2);
         world.check_retained();
         world.commit();
         world.close();
@@ -97,7 +101,7 @@ fn the_log_alone_has_everything_after_its_front_is_gone() {
         fill(&mut world);
     }
     assert!(truncations == 4 && world.store().start_offset() > Offset::new(200), "{truncations}");
-    assert_eq!(world.store().retained_lost(), 0);
+    assert_eq!(world.store().contents_lost(), 0);
 }
 
 #[test]
@@ -183,7 +187,7 @@ fn a_retained_message_that_cannot_be_read_is_counted_when_its_place_goes() {
     while world.checkpoint() {}
     let start = start.or_else(|| world.store().retention_due(now)).expect("there is too much");
     world.carry(start);
-    assert!(world.store().retained_lost() > 0);
+    assert!(world.store().contents_lost() > 0);
     let topics: Vec<_> = world.durable().retained.keys().map(ToString::to_string).collect();
     assert!(!topics.contains(&"r/2".to_owned()), "{topics:?}");
     world.reopen();

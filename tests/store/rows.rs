@@ -18,6 +18,8 @@ use tidelog::mqtt::TopicName;
 use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
 use tidelog::store::ClockRow;
+use tidelog::store::DelayedRow;
+use tidelog::store::Due;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
 use tidelog::store::Jump;
@@ -144,6 +146,17 @@ fn retained() -> impl Strategy<Value = RetainedRow> {
     })
 }
 
+fn delayed() -> impl Strategy<Value = DelayedRow> {
+    (moment(), moment(), any::<bool>(), topic(), blob()).prop_map(
+        |(timestamp, at, instant, topic, message)| DelayedRow {
+            timestamp,
+            due: Due { at, instant },
+            topic,
+            message,
+        },
+    )
+}
+
 fn clock(jumps: Vec<(Timestamp, u32)>) -> Row {
     let mut row = ClockRow::default();
     for (before, micros) in jumps {
@@ -168,6 +181,7 @@ fn row() -> impl Strategy<Value = Row> {
         (group_key(), option::of(group())).prop_map(|(key, row)| Row::Group(key, row)),
         (topic(), option::of(retained())).prop_map(|(topic, row)| Row::Retained(topic, row)),
         vec((moment(), any::<u32>()), 0..70).prop_map(clock),
+        (offset(), option::of(delayed())).prop_map(|(id, row)| Row::Delayed(id, row)),
     ]
 }
 
@@ -191,8 +205,9 @@ proptest! {
     #[test]
     fn a_value_that_is_cut_or_longer_is_no_row(row in row(), cut in 1..20_usize) {
         let (key, mut value) = encoded(&row);
-        // A retained message goes to the end of its value, whatever the end is.
-        if !value.is_empty() && row.kind() != Kind::Retained {
+        // The message in these goes to the end of the value, whatever the end is.
+        let open = matches!(row.kind(), Kind::Retained | Kind::Delayed);
+        if !value.is_empty() && !open {
             let whole = value.len();
             value.push(0);
             prop_assert_eq!(Row::decode(row.kind(), &key, &value), None);
@@ -203,7 +218,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_decoding_panic(kind: u8, key in vec(any::<u8>(), 0..40), value in vec(any::<u8>(), 0..80)) {
-        if let Some(row) = Kind::from_u8(kind % 12).and_then(|kind| Row::decode(kind, &key, &value)) {
+        if let Some(row) = Kind::from_u8(kind % 13).and_then(|kind| Row::decode(kind, &key, &value)) {
             prop_assert_eq!(RowKey::decode(row.kind(), &key), Some(row.key()));
         }
     }
@@ -223,11 +238,12 @@ fn the_numbers_of_kinds_are_those_on_disk() {
         (9, Kind::Retained),
         (10, Kind::Origin),
         (11, Kind::Clock),
+        (12, Kind::Delayed),
     ];
     for (number, kind) in kinds {
         assert_eq!((kind.as_u8(), Kind::from_u8(number)), (number, Some(kind)));
     }
-    assert_eq!((Kind::from_u8(0), Kind::from_u8(12)), (None, None));
+    assert_eq!((Kind::from_u8(0), Kind::from_u8(13)), (None, None));
 }
 
 fn span_from(from: u64) -> Span {
@@ -297,4 +313,14 @@ fn the_bytes_of_rows_are_those_on_disk() {
     assert_eq!(encoded(&Row::Subscription(client, text, Some(row))), (vec![1, b'c', b'f'], value));
     let moments = vec![(Timestamp::from_micros(3), 300)];
     assert_eq!(encoded(&clock(moments)), (Vec::new(), vec![1, 1, 3, 0xac, 2]));
+    let row = DelayedRow {
+        timestamp: Timestamp::from_micros(3),
+        due: Due { at: Timestamp::from_micros(300), instant: true },
+        topic: TopicName::try_from("t").unwrap(),
+        message: Bytes::from_static(b"m"),
+    };
+    assert_eq!(
+        encoded(&Row::Delayed(Offset::new(258), Some(row))),
+        (vec![0, 0, 0, 0, 0, 0, 1, 2], vec![1, 1, 3, 0xac, 2, 1, b't', b'm'])
+    );
 }

@@ -20,6 +20,7 @@ use tidelog::session::Meta;
 use tidelog::store::Carry;
 use tidelog::store::CheckpointUse;
 use tidelog::store::CleanDone;
+use tidelog::store::Due;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
 use tidelog::store::MemoryStateStore;
@@ -42,6 +43,8 @@ pub(crate) struct Durable {
     /// Without the places of contents: a carried copy is as good as the message.
     pub(crate) retained: BTreeMap<TopicName, (Offset, Timestamp, Option<Timestamp>)>,
     pub(crate) groups: BTreeMap<GroupKey, GroupRow>,
+    /// Also without places.
+    pub(crate) delayed: BTreeMap<Offset, (Timestamp, Due, TopicName)>,
 }
 
 impl Durable {
@@ -58,6 +61,11 @@ impl Durable {
                 .map(|(topic, place)| (topic.clone(), whereabouts(place)))
                 .collect(),
             groups: state.groups().clone(),
+            delayed: state
+                .delayed()
+                .iter()
+                .map(|(id, kept)| (*id, (kept.timestamp, kept.due, kept.topic.clone())))
+                .collect(),
         }
     }
 }
@@ -284,8 +292,29 @@ impl World {
         self.store().append_message(now, &NewMessage { topic, payload, ..message })
     }
 
-    /// Every retained message has the content it was published with.
+    /// Keeps a message back whose payload says where.
+    pub(crate) fn delay(&mut self, topic: &str, message: NewMessage<'_>) -> Offset {
+        let payload = payload(topic, self.store().next_offset());
+        let now = self.now;
+        let due = Due { at: now + Duration::from_mins(1), instant: false };
+        let message = NewMessage { topic, payload: payload.as_bytes(), ..message };
+        self.store().append_delayed(now, due, &message)
+    }
+
+    /// Every message that is kept back has the content it was published with.
+    fn check_delayed(&mut self) {
+        for (id, delayed) in self.state().delayed().clone() {
+            let message = self.message(delayed.offset).unwrap_or_else(|| panic!("content of {id}"));
+            let view = message.view();
+            assert_eq!((view.offset, view.timestamp), (id, delayed.timestamp));
+            assert_eq!(view.topic, delayed.topic.as_str());
+            assert_eq!(view.payload, payload(&delayed.topic, id).as_bytes());
+        }
+    }
+
+    /// Every retained message has the content it was published with, and every delayed one.
     pub(crate) fn check_retained(&mut self) {
+        self.check_delayed();
         for (topic, place) in self.state().retained().clone() {
             let message =
                 self.message(place.offset).unwrap_or_else(|| panic!("content of {topic}"));

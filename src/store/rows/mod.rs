@@ -8,6 +8,7 @@
 
 mod assigned;
 mod clock;
+mod delayed;
 mod group;
 mod inbound;
 mod progress;
@@ -20,6 +21,10 @@ mod will;
 pub use assigned::AssignedRow;
 pub use clock::ClockRow;
 pub use clock::Jump;
+pub use delayed::DelayedRow;
+pub use delayed::Due;
+pub(in crate::store) use delayed::decode_front;
+pub(in crate::store) use delayed::encode_front;
 pub use group::GroupKey;
 pub use group::GroupRow;
 pub use progress::ProgressRow;
@@ -39,7 +44,7 @@ use crate::store::codec::Decoder;
 use crate::store::codec::Encode;
 
 /// The one layout that values have so far.
-const LAYOUT: u8 = 1;
+pub(in crate::store) const LAYOUT: u8 = 1;
 
 /// What a record of the log is. The numbers are on disk: never change or reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +72,8 @@ pub enum Kind {
     Origin = 10,
     /// [`Row::Clock`].
     Clock = 11,
+    /// [`Row::Delayed`].
+    Delayed = 12,
 }
 
 impl Kind {
@@ -89,6 +96,7 @@ impl Kind {
             9 => Self::Retained,
             10 => Self::Origin,
             11 => Self::Clock,
+            12 => Self::Delayed,
             _ => return None,
         })
     }
@@ -107,6 +115,7 @@ impl Kind {
             Self::Retained => "retained",
             Self::Origin => "origin",
             Self::Clock => "clock",
+            Self::Delayed => "delayed",
         }
     }
 }
@@ -132,6 +141,9 @@ pub enum Row {
     Retained(TopicName, Option<RetainedRow>),
     /// The jumps of the wall clock between two runs. There is one such row.
     Clock(ClockRow),
+    /// A message that is kept back until it is due, under the offset of its first record. Its tombstone: it was published, cancelled or has
+    /// expired.
+    Delayed(Offset, Option<DelayedRow>),
 }
 
 impl Row {
@@ -147,6 +159,7 @@ impl Row {
             Self::Group(..) => Kind::Group,
             Self::Retained(..) => Kind::Retained,
             Self::Clock(_) => Kind::Clock,
+            Self::Delayed(..) => Kind::Delayed,
         }
     }
 
@@ -159,7 +172,7 @@ impl Row {
             | Self::Inbound(client, ..)
             | Self::Assigned(client, ..)
             | Self::Will(client, _) => Some(client),
-            Self::Group(..) | Self::Retained(..) | Self::Clock(_) => None,
+            Self::Group(..) | Self::Retained(..) | Self::Clock(_) | Self::Delayed(..) => None,
         }
     }
 
@@ -177,6 +190,7 @@ impl Row {
             Self::Group(group, _) => RowKey::Group(group.clone()),
             Self::Retained(topic, _) => RowKey::Retained(topic.clone()),
             Self::Clock(_) => RowKey::Clock,
+            Self::Delayed(id, _) => RowKey::Delayed(*id),
         }
     }
 
@@ -194,6 +208,7 @@ impl Row {
             Self::Group(_, row) => put(out, row.as_ref(), GroupRow::encode),
             Self::Retained(_, row) => put(out, row.as_ref(), RetainedRow::encode),
             Self::Clock(row) => put(out, Some(row), ClockRow::encode),
+            Self::Delayed(_, row) => put(out, row.as_ref(), DelayedRow::encode),
         }
     }
 
@@ -213,6 +228,7 @@ impl Row {
             RowKey::Group(group) => Self::Group(group, take(value, GroupRow::decode)?),
             RowKey::Retained(topic) => Self::Retained(topic, take(value, RetainedRow::decode)?),
             RowKey::Clock => Self::Clock(take(value, ClockRow::decode)??),
+            RowKey::Delayed(id) => Self::Delayed(id, take(value, DelayedRow::decode)?),
         })
     }
 }
@@ -227,6 +243,7 @@ impl Row {
 /// Group                     length of share name, share name, filter text
 /// Retained                  topic
 /// Clock                     nothing
+/// Delayed                   id (8 bytes, big-endian)
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowKey {
@@ -248,6 +265,8 @@ pub enum RowKey {
     Retained(TopicName),
     /// Of [`Row::Clock`].
     Clock,
+    /// Of [`Row::Delayed`].
+    Delayed(Offset),
 }
 
 impl RowKey {
@@ -263,6 +282,7 @@ impl RowKey {
             Self::Group(_) => Kind::Group,
             Self::Retained(_) => Kind::Retained,
             Self::Clock => Kind::Clock,
+            Self::Delayed(_) => Kind::Delayed,
         }
     }
 
@@ -275,7 +295,7 @@ impl RowKey {
             | Self::Inbound(client, _)
             | Self::Assigned(client, _)
             | Self::Will(client) => Some(client),
-            Self::Group(_) | Self::Retained(_) | Self::Clock => None,
+            Self::Group(_) | Self::Retained(_) | Self::Clock | Self::Delayed(_) => None,
         }
     }
 
@@ -303,6 +323,7 @@ impl RowKey {
             }
             Self::Retained(topic) => out.put_raw(topic.as_bytes()),
             Self::Clock => {}
+            Self::Delayed(id) => out.put_raw(&id.as_u64().to_be_bytes()),
         }
     }
 
@@ -333,6 +354,7 @@ impl RowKey {
                 Self::Retained(TopicName::try_from(std::str::from_utf8(key).ok()?).ok()?)
             }
             Kind::Clock => input.finish(Self::Clock)?,
+            Kind::Delayed => Self::Delayed(Offset::new(u64::from_be_bytes(key.try_into().ok()?))),
         })
     }
 }

@@ -100,7 +100,7 @@ impl Client {
             }
             Row::Assigned(_, counter, row) => self.assign(counter, row, offset),
             Row::Will(_, row) => self.state.will = row.map(Box::new),
-            Row::Group(..) | Row::Retained(..) | Row::Clock(_) => {}
+            Row::Group(..) | Row::Retained(..) | Row::Clock(_) | Row::Delayed(..) => {}
         }
     }
 

@@ -30,6 +30,7 @@ use crate::mqtt::TopicName;
 use crate::mutant::Mutant;
 use crate::store::AssignedRow;
 use crate::store::ClockRow;
+use crate::store::Due;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::MessageView;
@@ -55,7 +56,20 @@ pub struct Retained {
     pub expires_at: Option<Timestamp>,
 }
 
-/// All that the log says about sessions, groups and retained messages.
+/// A message that is kept back until it is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delayed {
+    /// The record that has its content: the first one, or a later copy.
+    pub offset: Offset,
+    /// When it was published.
+    pub timestamp: Timestamp,
+    /// When it is due.
+    pub due: Due,
+    /// The Topic Name that it will have.
+    pub topic: TopicName,
+}
+
+/// All that the log says about sessions, groups, retained and delayed messages.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// Apart from their names, so that these lie close together.
@@ -63,6 +77,7 @@ pub struct State {
     retained: BTreeMap<TopicName, Retained>,
     groups: BTreeMap<GroupKey, GroupRow>,
     clock: ClockRow,
+    delayed: BTreeMap<Offset, Delayed>,
 }
 
 impl PartialEq for State {
@@ -72,6 +87,7 @@ impl PartialEq for State {
             && self.retained == other.retained
             && self.groups == other.groups
             && self.clock == other.clock
+            && self.delayed == other.delayed
     }
 }
 
@@ -111,6 +127,11 @@ impl State {
     /// The jumps of the wall clock.
     pub fn clock(&self) -> &ClockRow {
         &self.clock
+    }
+
+    /// The messages that are kept back until they are due, under their ids: the offsets of their first records.
+    pub fn delayed(&self) -> &BTreeMap<Offset, Delayed> {
+        &self.delayed
     }
 
     /// Whether the rows of a client go to the log.
@@ -198,6 +219,9 @@ impl State {
                 changes.insert(RowKey::Clock);
                 self.clock = row;
             }
+            Row::Delayed(id, row) => {
+                self.put_delayed(id, row.map(|row| row.place(offset)), changes);
+            }
             Row::Session(client, None) => self.end_session(&client, changes),
             Row::Session(ref client, _)
             | Row::Progress(ref client, _)
@@ -276,6 +300,23 @@ impl State {
             }
             None => {
                 self.groups.remove(&group);
+            }
+        }
+    }
+
+    pub(super) fn put_delayed(
+        &mut self,
+        id: Offset,
+        delayed: Option<Delayed>,
+        changes: &mut Changes,
+    ) {
+        changes.insert(RowKey::Delayed(id));
+        match delayed {
+            Some(delayed) => {
+                self.delayed.insert(id, delayed);
+            }
+            None => {
+                self.delayed.remove(&id);
             }
         }
     }

@@ -3,10 +3,14 @@
 //! ```text
 //! of a client, a group, Clock   the oldest offset that the client's rows rest on (0 for the others) | value, as in a record
 //! Retained                      offset of the record with the content | message offset | timestamp | expiry (optional)
+//! Delayed                       offset of the record with the content | timestamp | due at | at an instant (1) | topic, to the end
 //! ```
 
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
+use crate::mqtt::TopicName;
+use crate::store::Delayed;
+use crate::store::Due;
 use crate::store::Retained;
 use crate::store::Row;
 use crate::store::RowKey;
@@ -21,6 +25,7 @@ impl State {
     pub(in crate::store) fn saved(&self, key: &RowKey) -> Option<Vec<u8>> {
         let (oldest, row) = match key {
             RowKey::Retained(topic) => return self.retained.get(topic).map(Retained::encode),
+            RowKey::Delayed(id) => return self.delayed.get(id).map(Delayed::encode),
             RowKey::Group(group) => {
                 let row = self.groups.get(group)?.clone();
                 (Offset::ZERO, Row::Group(group.clone(), Some(row)))
@@ -47,6 +52,10 @@ impl State {
     pub(in crate::store) fn load(&mut self, key: &RowKey, value: &[u8]) -> Option<()> {
         if let RowKey::Retained(topic) = key {
             self.retained.insert(topic.clone(), Retained::decode(value)?);
+            return Some(());
+        }
+        if let RowKey::Delayed(id) = key {
+            self.delayed.insert(*id, Delayed::decode(value)?);
             return Some(());
         }
         let mut input = Decoder::new(value);
@@ -90,10 +99,33 @@ impl Client {
             RowKey::Assigned(_, counter) => {
                 Row::Assigned(id, *counter, Some(self.assigned(*counter)?.clone()))
             }
-            RowKey::Will(_) | RowKey::Group(_) | RowKey::Retained(_) | RowKey::Clock => {
-                return None;
-            }
+            RowKey::Will(_)
+            | RowKey::Group(_)
+            | RowKey::Retained(_)
+            | RowKey::Clock
+            | RowKey::Delayed(_) => return None,
         })
+    }
+}
+
+impl Delayed {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_offset(self.offset);
+        out.put_timestamp(self.timestamp);
+        out.put_timestamp(self.due.at);
+        out.put_u8(u8::from(self.due.instant));
+        out.put_raw(self.topic.as_bytes());
+        out
+    }
+
+    fn decode(value: &[u8]) -> Option<Self> {
+        let mut input = Decoder::new(value);
+        let offset = input.offset()?;
+        let timestamp = input.timestamp()?;
+        let due = Due { at: input.timestamp()?, instant: input.flag()? };
+        let topic = TopicName::try_from(std::str::from_utf8(input.rest()).ok()?).ok()?;
+        Some(Self { offset, timestamp, due, topic })
     }
 }
 
