@@ -1,5 +1,6 @@
 //! A small log with every kind of record in it, always the same.
 
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tidelog::store::NewMessage;
 use tidelog::store::Opened;
 use tidelog::store::Options;
 use tidelog::store::ProgressRow;
+use tidelog::store::ReplayRow;
 use tidelog::store::RetainedRow;
 use tidelog::store::Row;
 use tidelog::store::SessionRow;
@@ -95,6 +97,8 @@ pub(crate) fn make() -> MemoryDisk {
     in_flight(&mut making);
     making.commit();
     delayed(&mut making);
+    making.commit();
+    replayed(&mut making);
     making.commit();
     drop(making);
     disk
@@ -247,6 +251,48 @@ fn delayed(making: &mut Making) {
             making.put(Row::Delayed(id, None));
         }
     }
+}
+
+/// A replay with everything that it may have, which has ended, and a message that it gave.
+fn replayed(making: &mut Making) {
+    let replay = ReplayRow {
+        start: text("ago-15m"),
+        live: false,
+        position: Offset::new(17),
+        not_before: Some(BEGIN),
+        until: Some(Offset::new(50)),
+        ends_at: Some(BEGIN + Duration::from_hours(1)),
+        left: Some(100),
+        last: NonZeroU32::new(10),
+        speed: NonZeroU32::new(10),
+    };
+    let span = Span {
+        from: Offset::new(60),
+        until: None,
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::SendAtSubscribe,
+        subscription_id: None,
+        retained_run: false,
+        meta: Meta::Envelope,
+        replay: Some(Box::new(replay)),
+    };
+    let filter = text("$meta/$replay/ago-15m/plant/#");
+    let row = SubscriptionRow { spans: vec![span] };
+    making.put(Row::Subscription(client("one"), filter.clone(), Some(row)));
+    making.put(Row::Subscription(client("one"), filter, None));
+    let row = AssignedRow {
+        place: Some(Offset::new(62)),
+        message: Offset::new(21),
+        qos: QoS::AtLeastOnce,
+        retained: false,
+        replayed: true,
+        meta: Meta::Properties,
+        subscription_ids: [1].into_iter().collect(),
+        group: None,
+    };
+    making.put(Row::Assigned(client("one"), 0, Some(row)));
 }
 
 /// What a session and a group have on their way.
