@@ -143,8 +143,8 @@ fn check_newest(disk: &MemoryDisk, suffix: &str) {
     }
     let kept = kept(&folder().join(format!("{NEWEST}{suffix}")));
     assert_eq!(made.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
-    for (name, bytes) in &made {
-        let other = bytes.iter().zip(&kept[name]).position(|(one, other)| one != other);
-        assert_eq!((other, bytes.len()), (None, kept[name].len()), "{name} from this byte on");
+    for ((name, bytes), kept) in made.iter().zip(kept.values()) {
+        let other = bytes.iter().zip(kept).position(|(one, other)| one != other);
+        assert_eq!((other, bytes.len()), (None, kept.len()), "{name} from this byte on");
     }
 }
