@@ -137,13 +137,9 @@ impl Broker {
 
     /// Ends the walk of a subscription that is replaced or ended.
     pub(super) fn stop_replay(&mut self, client: ClientRef, text: &str) {
-        let indexes =
-            self.clients.get(client.index()).map(|known| known.replays.clone()).unwrap_or_default();
-        for index in indexes {
-            let known = self.replays.get(index).and_then(Option::as_ref);
-            if known.is_some_and(|replay| *replay.text == *text) {
-                self.forget_replay(client, index);
-            }
+        let client_id = self.clients.get(client.index()).map(|known| known.id.clone());
+        if let Some(index) = client_id.and_then(|client_id| self.walk_of(&client_id, text)) {
+            self.forget_replay(client, index);
         }
     }
 
@@ -194,7 +190,7 @@ impl Broker {
         let Some(mut replay) = slot.take() else { return };
         replay.turn_queued = false;
         let client = replay.client;
-        if !writes && self.is_recorded(&replay.client_id) {
+        if self.stopping.has_begun() || !writes && self.is_recorded(&replay.client_id) {
             return self.put_back(index, replay);
         }
         let walk = self.walk(|broker| broker.step_replay(index, &mut replay));
@@ -248,10 +244,20 @@ impl Broker {
     /// Where a subscription's replay stands; `None` if it is still looking for where to begin.
     pub(super) fn replay_position(&self, client_id: &ClientId, text: &str) -> Option<Offset> {
         let row = self.replaying_span(client_id, text)?.replay.as_ref()?;
-        let walks = self.replays.iter().filter_map(|(_, replay)| replay.as_ref());
-        let mut own = walks.filter(|walk| walk.client_id == *client_id && *walk.text == *text);
-        let walked = own.next().map_or(Offset::ZERO, |walk| walk.cursor.next);
+        let walk =
+            self.walk_of(client_id, text).and_then(|index| self.replays.get(index)?.as_ref());
+        let walked = walk.map_or(Offset::ZERO, |walk| walk.cursor.next);
         row.last.is_none().then(|| row.position.max(walked))
+    }
+
+    /// The walk of a subscription's replay, if its client is connected.
+    fn walk_of(&self, client_id: &ClientId, text: &str) -> Option<ReplayIndex> {
+        let known = self.clients.get(*self.client_slots.get(client_id)?)?;
+        let mut indexes = known.replays.iter().copied();
+        indexes.find(|index| {
+            let replay = self.replays.get(*index).and_then(Option::as_ref);
+            replay.is_some_and(|replay| *replay.text == *text)
+        })
     }
 
     /// Moves a replay out of the part of the log that goes; so many messages are lost to it.
@@ -262,6 +268,10 @@ impl Broker {
         new_start: Offset,
         lost: u64,
     ) {
+        let stands = self.replay_position(client_id, text);
+        if stands.is_none_or(|position| position >= new_start) {
+            return;
+        }
         let Some(span) = self.replaying_span(client_id, text).cloned() else { return };
         let Some(replay) = span.replay.as_deref() else { return };
         if lost > 0 {
@@ -276,17 +286,12 @@ impl Broker {
         let row = ReplayRow { position: new_start, ..replay.clone() };
         let span = Span { replay: Some(Box::new(row.clone())), ..span };
         self.put_open_span(client_id, text, Some(span));
-        let walks = self.replays.iter_mut().filter_map(|(_, replay)| replay.as_mut());
-        for replay in walks.filter(|walk| walk.client_id == *client_id && walk.text == *text) {
-            replay.row = row.clone();
-            if replay.cursor.next < new_start {
-                replay.cursor = Cursor::at(new_start);
-            }
+        let Some(index) = self.walk_of(client_id, text) else { return };
+        if let Some(Some(replay)) = self.replays.get_mut(index) {
+            replay.row = row;
+            replay.cursor = Cursor::at(new_start);
         }
-        let client = self.client_slots.get(client_id).and_then(|slot| self.client_ref(*slot));
-        if let Some(client) = client {
-            self.rouse_replays_of(client);
-        }
+        self.queue_replay_turn(index);
     }
 
     fn step_replay(&mut self, index: ReplayIndex, replay: &mut Replay) -> Walk {
