@@ -280,7 +280,9 @@ mod tests {
         assert_eq!((plain.share, plain.meta, plain.replay), (None, false, None));
         let leading = Address::parse("$replay/earliest//a").unwrap();
         assert_eq!(leading.filter.as_str(), "/a");
-        assert!(Address::parse("$SYS/#").is_ok());
+        assert!(Address::parse("$SYS/#").is_ok() && Address::parse("$ctl/reply/me").is_ok());
+        let exclusive = Address::parse("$exclusive/a/#").unwrap();
+        assert_eq!((exclusive.exclusive, exclusive.filter.as_str()), (true, "a/#"));
     }
 
     #[test]
@@ -298,6 +300,15 @@ mod tests {
             ("$meta/", AddressError::Filter(Violation::TopicFilterEmpty)),
             ("$meta", AddressError::UnknownPrefix),
             ("$nothing/a", AddressError::UnknownPrefix),
+            ("$exclusive", AddressError::UnknownPrefix),
+            ("$exclusive/", AddressError::Filter(Violation::TopicFilterEmpty)),
+            ("$exclusive/$SYS/#", AddressError::UnknownPrefix),
+            ("$exclusive/$exclusive/a", AddressError::UnknownPrefix),
+            ("$exclusive/$meta/a", AddressError::NotShared),
+            ("$exclusive/$replay/earliest/a", AddressError::NotShared),
+            ("$share/g/$exclusive/a", AddressError::UnknownPrefix),
+            ("$meta/$ctl/reply/me", AddressError::UnknownPrefix),
+            ("$ctl/delayed/list", AddressError::UnknownPrefix),
             ("$SYSTEM/a", AddressError::UnknownPrefix),
             ("$share/g", AddressError::Filter(Violation::SharedFilterMissing)),
             ("$share//a", AddressError::Filter(Violation::ShareNameEmpty)),
@@ -313,7 +324,8 @@ mod tests {
 
     #[test]
     fn the_plain_filter_is_what_parse_finds() {
-        for text in ["a/+", "$meta/a/#", "$replay/o-7/a", "$meta/$replay/earliest//a", "$SYS/#"] {
+        let replays = ["$replay/o-7/a", "$meta/$replay/earliest//a"];
+        for text in ["a/+", "$meta/a/#", "$SYS/#", "$exclusive/a"].into_iter().chain(replays) {
             assert_eq!(plain_filter(text), &*Address::parse(text).unwrap().filter, "{text}");
         }
         assert_eq!(plain_filter("$share/g/a"), "$share/g/a");
