@@ -3,7 +3,7 @@
 //! A log is made of messages on a thousand topics, with a few of one rare topic strewn in. A broker in this process then replays the
 //! rare topic from the earliest message on, and from the last ten. Printed are the size of the log, how long each replay took from
 //! SUBSCRIBE to its last message, and how many bytes the process read for it (`rchar` of `/proc/self/io`: from the system, be it from
-//! the disk or its cache). The first replay finds the indexes on disk only, the second one in memory.
+//! the disk or its cache). What is read of a log are its batches (`--batch` messages each). The first replay finds the indexes on disk only, the second one in memory.
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -41,7 +41,8 @@ fn main() {
     let (mib, rare) = (argument("--mib", 256), argument("--rare", 100));
     let folder = tempfile::Builder::new().prefix("replay").tempdir_in("target").unwrap();
     let data = folder.path().join("data");
-    let messages = fill(&data, mib << 20, rare);
+    let batch = argument("--batch", 100);
+    let messages = fill(&data, mib << 20, rare, batch);
     let mut config = Config::default();
     config.data.dir.clone_from(&data);
     for listener in &mut config.listeners {
@@ -66,8 +67,8 @@ fn argument(name: &str, default: u64) -> u64 {
     rest.nth(1).map_or(default, |word| word.parse().unwrap())
 }
 
-/// Makes a log of so many bytes, with so many rare messages; returns how many messages it has.
-fn fill(directory: &Path, bytes: u64, rare: u64) -> u64 {
+/// Makes a log of so many bytes, with so many messages in a batch and so many rare ones; returns how many messages it has.
+fn fill(directory: &Path, bytes: u64, rare: u64, batch: u64) -> u64 {
     let disk = Arc::new(OsDisk::create(directory).unwrap());
     let states = Box::new(MemoryStateStore::new());
     let opened = Store::open(disk, states, Options::default(), now(), &mut |_| {}).unwrap();
@@ -76,7 +77,7 @@ fn fill(directory: &Path, bytes: u64, rare: u64) -> u64 {
     let (mut messages, mut strewn) = (0, 0);
     while store.size_bytes() < bytes {
         let time = now();
-        for _ in 0..TOPICS {
+        for _ in 0..batch {
             let topic = format!("device/{}/temp", messages % TOPICS);
             store.append_message(time, &message(&topic, &payload));
             messages += 1;
