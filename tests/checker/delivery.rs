@@ -104,8 +104,8 @@ impl Checker {
         if delivery.qos == 2 && arrivals.at_qos2 > allowed {
             return Err(format!("{} arrived {} times at QoS 2", known.sent, arrivals.at_qos2));
         }
-        // Of a message that was taken twice, the first may be forgotten, and one between them not.
-        let judged = known.is_single() || !self.forgets;
+        // Of a message that was sent twice, the first may be forgotten or refused, and one between them not.
+        let judged = known.is_single() || !(self.forgets || self.refuses);
         if arrivals.all == 1 && !run && judged {
             check_order(session, known, delivery, self.seq)?;
         }

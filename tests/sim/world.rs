@@ -161,6 +161,9 @@ impl World {
         if plan.retains {
             checker.allow_forgetting();
         }
+        if plan.fills {
+            checker.allow_refusals();
+        }
         let clients = plan.personas.iter().cloned().map(Client::new).collect();
         Self {
             now: BEGINNING * SECOND,
