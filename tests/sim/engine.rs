@@ -159,11 +159,6 @@ impl Engine {
         late.max().unwrap_or_default()
     }
 
-    /// How many delayed messages wait.
-    pub(crate) fn delayed_count(&self) -> usize {
-        self.broker.store().state().delayed().len()
-    }
-
     /// Does slow work and says what came out.
     pub(crate) fn run(&mut self, work: Work) -> Event<'static> {
         match work {
