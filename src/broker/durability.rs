@@ -183,7 +183,9 @@ impl Broker {
     /// Where nothing is promised, nothing waits for a commit.
     pub(super) fn advance_unpromised(&mut self) {
         if self.commit.durability == Durability::None {
-            self.advance();
+            // Who waits although nothing is promised waits for a commit to end.
+            let news = self.released() > self.routed;
+            self.advance(news);
         }
     }
 
@@ -203,7 +205,7 @@ impl Broker {
                     self.disk_has_space();
                 }
                 self.store.committed(&committed);
-                self.advance();
+                self.advance(true);
             }
             Err(error) if error.is_full() => {
                 self.commit.in_flight = Some((batch, started));
@@ -235,13 +237,14 @@ impl Broker {
         self.stats.commit_micros_max = self.stats.commit_micros_max.max(micros);
     }
 
-    /// Lets go what has become durable: acknowledgements first, then deliveries, then those who are behind.
-    fn advance(&mut self) {
+    /// Lets go what has become durable: acknowledgements first, then deliveries, then, if there is news, those who are behind.
+    fn advance(&mut self, news: bool) {
         let released = self.released();
         self.ended.retain(|_, until| *until > released);
         self.release_gates(released);
         self.route_durable(released);
-        for turn in std::mem::take(&mut self.commit.waiting) {
+        let waiting = if news { std::mem::take(&mut self.commit.waiting) } else { BTreeSet::new() };
+        for turn in waiting {
             self.queue(turn);
         }
         self.resume_publishers();
