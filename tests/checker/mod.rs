@@ -156,8 +156,9 @@ impl Checker {
     pub(crate) fn clock_jumped(&mut self, more: Micros, less: Micros) {
         self.messages.clock_jumped(more, less);
         self.wills.clock_jumped(more, less);
+        let now = self.now;
         for client in self.clients.values_mut() {
-            client.presence.clock_jumped(more, less);
+            client.presence.clock_jumped(more, less, now);
         }
     }
 

@@ -127,10 +127,12 @@ impl Presence {
         }
     }
 
-    /// What ended before a jump of the clock may count as ended earlier, or later.
-    pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros) {
+    /// What ended before a jump of the clock may count as ended earlier, or later. The clock jumps between two lives of the broker, so
+    /// every connection has ended by `now`, though its client may not know it yet.
+    pub(super) fn clock_jumped(&mut self, more: Micros, less: Micros, now: Micros) {
         if let Some(session) = &mut self.session {
-            session.closing_at = session.closing_at.map(|at| at.saturating_sub(more));
+            let closing_at = session.closing_at.unwrap_or(now);
+            session.closing_at = Some(closing_at.saturating_sub(more));
             session.closed_at = session.closed_at.map(|at| at + less);
         }
     }
