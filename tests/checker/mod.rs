@@ -98,6 +98,8 @@ pub(crate) struct Checker {
     /// Old messages are deleted, so not all have to arrive.
     forgets: bool,
     refuses: bool,
+    /// How often the broker crashed.
+    crashes: u32,
     slack: Slack,
 }
 
@@ -353,6 +355,7 @@ impl Checker {
     }
 
     fn crashed(&mut self) {
+        self.crashes += 1;
         self.wills.crashed(self.now);
         for client in self.clients.values_mut() {
             client.presence.crashed(self.now);

@@ -255,6 +255,12 @@ impl Session {
         self.spans.iter().any(|span| span.share().is_some() && span.matches(topic))
     }
 
+    /// Whether a replay may bring messages to this topic.
+    pub(super) fn replays(&self, topic: &str) -> bool {
+        let replays = |span: &Span| filter::replayed(&span.asked.filter).is_some();
+        self.spans.iter().any(|span| replays(span) && span.matches(topic))
+    }
+
     /// Whether a subscription asks for RETAIN as it was published.
     pub(super) fn keeps_retain(&self, topic: &str) -> bool {
         self.spans.iter().any(|span| span.asked.retain_as_published && span.matches(topic))

@@ -421,6 +421,27 @@ fn delayed_messages_that_come_early_not_or_twice() {
 }
 
 #[test]
+fn a_replay_that_repeats_what_was_delayed() {
+    for (crashes, words) in [(false, "arrived 2 times"), (true, "")] {
+        let mut history = History::begin();
+        history.subscribe(2, 2, &asked("$replay/earliest/a/#", 2));
+        history.publish(&delayed(0));
+        deliver_later(&mut history, &delayed(0), 20);
+        if crashes {
+            history.tell(&Fact::Crashed);
+            history.tell(&Fact::Recovered);
+            history.connect("subscriber", 3, false, true, None);
+        }
+        let sent_at = history.now + SECOND;
+        let connection = if crashes { 3 } else { 2 };
+        let again = delivery(connection, &delayed(0), 1);
+        history.tell(&Fact::Delivered(Delivery { packet_id: None, sent_at, ..again }));
+        let verdict = history.verdict();
+        assert!(verdict.contains(words) && crashes == verdict.is_empty(), "{verdict}");
+    }
+}
+
+#[test]
 fn delayed_messages_that_were_cancelled() {
     let topic = "$ctl/delayed/7/cancel".to_owned();
     let cancel = Sent { topic, empty: true, cancels: Some(1), ..message(2, 1) };
