@@ -8,6 +8,7 @@ use std::fmt;
 use std::ops::Add;
 use std::ops::Sub;
 use std::time::Duration;
+use std::time::UNIX_EPOCH;
 
 /// A moment: microseconds since the Unix epoch.
 ///
@@ -22,6 +23,17 @@ impl Timestamp {
     /// The moment this many microseconds after the Unix epoch.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
+    }
+
+    /// The moment this many milliseconds after the Unix epoch; `None` beyond the end of time, which is after the year 584,000.
+    pub fn from_millis(millis: u64) -> Option<Self> {
+        millis.checked_mul(1_000).map(Self)
+    }
+
+    /// Reads an instant such as `2026-08-01T00:00:00Z`; `None` if it is none, or before the Unix epoch.
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = humantime::parse_rfc3339(text).ok()?;
+        Some(Self::EPOCH + time.duration_since(UNIX_EPOCH).ok()?)
     }
 
     /// Microseconds since the Unix epoch.

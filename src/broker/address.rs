@@ -13,10 +13,10 @@
 //! A PUBLISH without any of this costs a look at the first byte of its topic and, in version 5, at its properties.
 
 use std::time::Duration;
-use std::time::UNIX_EPOCH;
 
 use crate::mqtt::PropertiesView;
 use crate::mqtt::ReasonCode;
+use crate::session::decimal;
 use crate::store::Due;
 use crate::time::Timestamp;
 
@@ -105,7 +105,7 @@ impl<'a> Address<'a> {
                     address.set_due(due, now, false)?;
                 }
                 Prefix::Ttl => {
-                    let seconds = number(value).and_then(|seconds| u32::try_from(seconds).ok());
+                    let seconds = decimal(value).and_then(|seconds| u32::try_from(seconds).ok());
                     if address.expiry.replace(seconds.ok_or(Fault::Expiry)?).is_some() {
                         return Err(Fault::Twice);
                     }
@@ -163,16 +163,18 @@ fn split(topic: &str) -> Result<Option<(Prefix, &str, &str)>, Fault> {
 }
 
 fn when(text: &str, now: Timestamp) -> Option<Due> {
-    match number(text) {
-        Some(number) if number >= MILLIS_FROM => millis(number),
-        Some(number) if number >= MOMENTS_FROM => millis(number.checked_mul(1_000)?),
+    match decimal(text) {
+        Some(number) if number >= MILLIS_FROM => Timestamp::from_millis(number).map(at),
+        Some(number) if number >= MOMENTS_FROM => {
+            Some(at(Timestamp::EPOCH + Duration::from_secs(number)))
+        }
         Some(_) => delay(text, now),
-        None => instant(text).or_else(|| delay(text, now)),
+        None => Timestamp::parse(text).map(at).or_else(|| delay(text, now)),
     }
 }
 
 fn delay(text: &str, now: Timestamp) -> Option<Due> {
-    let length = match number(text) {
+    let length = match decimal(text) {
         Some(seconds) => Duration::from_secs(seconds),
         None => humantime::parse_duration(text).ok()?,
     };
@@ -180,23 +182,15 @@ fn delay(text: &str, now: Timestamp) -> Option<Due> {
 }
 
 fn deliver_at(text: &str) -> Option<Due> {
-    number(text).map_or_else(|| instant(text), millis)
+    let moment = match decimal(text) {
+        Some(millis) => Timestamp::from_millis(millis),
+        None => Timestamp::parse(text),
+    };
+    moment.map(at)
 }
 
-fn millis(number: u64) -> Option<Due> {
-    let at = Timestamp::from_micros(number.checked_mul(1_000)?);
-    Some(Due { at, instant: true })
-}
-
-fn instant(text: &str) -> Option<Due> {
-    let time = humantime::parse_rfc3339(text).ok()?;
-    let micros = time.duration_since(UNIX_EPOCH).ok()?.as_micros();
-    Some(Due { at: Timestamp::from_micros(u64::try_from(micros).ok()?), instant: true })
-}
-
-/// A number of nothing but digits.
-fn number(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+const fn at(moment: Timestamp) -> Due {
+    Due { at: moment, instant: true }
 }
 
 #[cfg(test)]
@@ -213,8 +207,8 @@ mod tests {
         Due { at: NOW + Duration::from_secs(seconds), instant: false }
     }
 
-    fn at(seconds: u64) -> Due {
-        Due { at: Timestamp::from_micros(seconds * 1_000_000), instant: true }
+    fn unix(seconds: u64) -> Due {
+        at(Timestamp::from_micros(seconds * 1_000_000))
     }
 
     #[test]
@@ -225,9 +219,9 @@ mod tests {
             ("$delayed/0/a", ("a", None, None)),
             ("$delayed/1h 30m/a", ("a", Some(after(5_400)), None)),
             ("$delayed/999999999/a", ("a", Some(after(999_999_999)), None)),
-            ("$delayed/1700000005/a", ("a", Some(at(1_700_000_005)), None)),
-            ("$delayed/1700000005000/a", ("a", Some(at(1_700_000_005)), None)),
-            ("$delayed/2023-11-14T22:13:25Z/a", ("a", Some(at(1_700_000_005)), None)),
+            ("$delayed/1700000005/a", ("a", Some(unix(1_700_000_005)), None)),
+            ("$delayed/1700000005000/a", ("a", Some(unix(1_700_000_005)), None)),
+            ("$delayed/2023-11-14T22:13:25Z/a", ("a", Some(unix(1_700_000_005)), None)),
             ("$delayed/1700000000/a", ("a", None, None)),
             ("$ttl/60/a", ("a", None, Some(60))),
             ("$ttl/60/$delayed/5/a", ("a", Some(after(5)), Some(60))),

@@ -21,6 +21,7 @@ use crate::broker::StorageState;
 use crate::broker::Timer;
 use crate::broker::Turn;
 use crate::broker::stats::Dropped;
+use crate::broker::storage::LOOK_AGAIN;
 use crate::broker::walk::Cursor;
 use crate::broker::walk::Walk;
 use crate::commitlog::Offset;
@@ -33,9 +34,6 @@ use crate::store::MessageView;
 use crate::store::NewMessage;
 use crate::store::Row;
 use crate::time::Timestamp;
-
-/// How long to wait before it is looked again whether the disk takes messages.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How many messages at QoS 0 may wait for the durable end of their rows.
 const ENDING_MAX: usize = 256;

@@ -420,14 +420,6 @@ impl Broker {
         walk
     }
 
-    /// Whether the client's window takes more than what is assigned to it already, and its socket more than what is on its way.
-    fn has_room(&self, client: ClientRef) -> bool {
-        let Some(known) = self.clients.get(client.index()) else { return false };
-        let connection = self.connections.get(known.connection);
-        connection.is_some_and(|connection| connection.outbox.has_room())
-            && known.outbound.quota() > known.assigned_waiting
-    }
-
     fn assign_replayed(&mut self, replay: &Replay, record: &StoredRecord, qos: QoS) {
         let Some(span) = self.replaying_span(&replay.client_id, &replay.text) else { return };
         let row = AssignedRow {

@@ -236,11 +236,7 @@ impl Broker {
             let at = (group.rotation + step) % count;
             let Some((client, _)) = group.members.get(at) else { continue };
             let Some(known) = self.clients.get(client.index()) else { continue };
-            let room = self
-                .connections
-                .get(known.connection)
-                .is_some_and(|connection| connection.outbox.has_room());
-            if !room || known.outbound.quota() <= known.assigned_waiting {
+            if !self.has_room(*client) {
                 continue;
             }
             let load = known.outbound.in_flight() + known.assigned_waiting;
@@ -252,6 +248,14 @@ impl Broker {
         let group = self.groups.get_mut(index)?;
         group.rotation = at + 1;
         group.members.get(at).copied()
+    }
+
+    /// Whether the client's window takes more than what is assigned to it already, and its socket more than what is on its way.
+    pub(super) fn has_room(&self, client: ClientRef) -> bool {
+        let Some(known) = self.clients.get(client.index()) else { return false };
+        let connection = self.connections.get(known.connection);
+        connection.is_some_and(|connection| connection.outbox.has_room())
+            && known.outbound.quota() > known.assigned_waiting
     }
 
     fn assign_to(

@@ -28,8 +28,8 @@ use crate::mutant::Mutant;
 use crate::session::Limits;
 use crate::store::Durability;
 
-/// How long to wait before a full disk is tried again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long to wait before it is looked again whether a full disk takes messages.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long to wait before a read that failed is tried again; doubled with each failure.
 const READ_AGAIN: Duration = Duration::from_secs(1);

@@ -24,8 +24,8 @@ use crate::time::Timestamp;
 const SHARE: &str = "$share/";
 /// What an exclusive subscription's text begins with.
 pub const EXCLUSIVE: &str = "$exclusive/";
-/// Where the answers to control requests come.
-const REPLIES: &str = "$ctl/reply/";
+/// What the topics of answers to control requests begin with.
+pub const REPLIES: &str = "$ctl/reply/";
 const META: &str = "$meta/";
 const REPLAY: &str = "$replay/";
 
@@ -156,11 +156,13 @@ impl Start {
             _ => match text.split_once('-') {
                 Some(("last", count)) => last(count),
                 Some(("o", offset)) => {
-                    number(offset).map(|offset| Self::Offset(Offset::new(offset)))
+                    decimal(offset).map(|offset| Self::Offset(Offset::new(offset)))
                 }
-                Some(("t", millis)) => at_millis(millis),
+                Some(("t", millis)) => {
+                    decimal(millis).and_then(Timestamp::from_millis).map(Self::At)
+                }
                 Some(("ago", length)) => humantime::parse_duration(length).ok().map(Self::Ago),
-                _ => instant(text),
+                _ => Timestamp::parse(text).map(Self::At),
             },
         };
         start.ok_or(AddressError::BadStart)
@@ -185,26 +187,15 @@ fn is_sys(filter: &str) -> bool {
     filter.split('/').next() == Some("$SYS")
 }
 
-/// Digits and nothing else: no sign, no blank.
-fn number(text: &str) -> Option<u64> {
+/// Reads a number of digits and nothing else: no sign, no blank.
+pub fn decimal(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
 }
 
 fn last(text: &str) -> Option<Start> {
-    let count = u32::try_from(number(text)?).ok().filter(|count| *count <= LAST_MAX)?;
+    let count = u32::try_from(decimal(text)?).ok().filter(|count| *count <= LAST_MAX)?;
     NonZeroU32::new(count).map(Start::Last)
-}
-
-fn at_millis(text: &str) -> Option<Start> {
-    let micros = number(text)?.checked_mul(1_000)?;
-    Some(Start::At(Timestamp::from_micros(micros)))
-}
-
-fn instant(text: &str) -> Option<Start> {
-    let time = humantime::parse_rfc3339(text).ok()?;
-    let since_epoch = time.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(Start::At(Timestamp::EPOCH + since_epoch))
 }
 
 #[cfg(test)]

@@ -296,9 +296,12 @@ impl Checker {
             }
             _ => {}
         }
-        let resumed = session_present.unwrap_or(!may_be_absent);
+        // Where CONNACK does not tell, a session that may be the old one is taken for it, with doubts.
+        let resumed = session_present.unwrap_or(may_be_present);
+        let told = session_present.is_some() || !(may_be_present && may_be_absent);
         let (may_be_old, may_be_new) = client.presence.may_be(self.slack);
         client.presence.connected(asked.expiry);
+        let overtaken = client.presence.may_be_overtaken();
         if !resumed || !may_be_old {
             if let Some(mut old) = client.session.take() {
                 old.ended = Some(seq);
@@ -307,13 +310,16 @@ impl Checker {
             client.session = Some(Session::new(&name, seq));
         }
         let session = client.session.get_or_insert_with(|| Session::new(&name, seq));
-        if resumed && may_be_old && may_be_new {
+        if resumed && may_be_old && (may_be_new || !told) {
             session.doubt();
         }
-        if resumed && may_be_new {
+        if resumed && (may_be_new || !told) {
             self.messages.session_may_be_new(&name);
         }
-        self.wills.connected(&name, number, resumed, now);
+        self.wills.connected(&name, number, told.then_some(resumed), now);
+        if overtaken {
+            self.wills.may_be_overtaken(number);
+        }
     }
 
     fn disconnecting(&mut self, number: u64, with_will: bool, expiry: Option<Expiry>) {

@@ -102,6 +102,11 @@ impl Presence {
         self.session = Some(Confirmed { expiry, changed: None, closing_at: None, closed_at: None });
     }
 
+    /// Whether an earlier CONNECT, without an answer yet, may take the session over from the one that was answered last.
+    pub(super) fn may_be_overtaken(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
     /// The broker closed a connection: its CONNECT does nothing more.
     pub(super) fn closed_unanswered(&mut self, connection: u64) {
         let all = self.unanswered.iter_mut().chain(&mut self.pending);

@@ -42,8 +42,11 @@ struct Will {
     unsettled: bool,
     /// The same client connected again: when it asked, when it was let in, and whether its session went on.
     again: Option<(Micros, Option<(Micros, bool)>)>,
-    /// It asked more than once before it was let in, so nobody knows which of them found the session.
+    /// It asked more than once before it was let in, or was not told, or an earlier CONNECT may come later: nobody knows which of
+    /// them found the session.
     obscured: bool,
+    /// It asked again and again, and nobody knows whether the broker read this CONNECT before all of those.
+    unordered: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +77,7 @@ impl Wills {
         for will in self.by_connection.values_mut().filter(|will| will.client == connecting.client)
         {
             will.obscured |= matches!(will.again, Some((_, None)));
+            will.unordered |= !will.armed && will.again.is_some();
             will.again.get_or_insert((now, None));
             will.ended_first.get_or_insert(now);
         }
@@ -98,17 +102,33 @@ impl Wills {
             unsettled: false,
             again: None,
             obscured: false,
+            unordered: false,
         };
         self.by_connection.insert(connecting.connection, will);
     }
 
-    pub(super) fn connected(&mut self, client: &str, connection: u64, resumed: bool, now: Micros) {
+    /// A client was let in, and its session went on or did not, if that is known.
+    pub(super) fn connected(
+        &mut self,
+        client: &str,
+        connection: u64,
+        resumed: Option<bool>,
+        now: Micros,
+    ) {
         for will in self.by_connection.values_mut().filter(|will| will.client == client) {
             if will.connection == connection {
                 will.armed = true;
             } else if let Some((_, answer @ None)) = &mut will.again {
-                *answer = Some((now, resumed));
+                *answer = Some((now, resumed.unwrap_or(false)));
+                will.obscured |= resumed.is_none();
             }
+        }
+    }
+
+    /// An earlier CONNECT of the same client may reach the broker after this connection's.
+    pub(super) fn may_be_overtaken(&mut self, connection: u64) {
+        if let Some(will) = self.by_connection.get_mut(&connection) {
+            will.obscured = true;
         }
     }
 
@@ -246,7 +266,7 @@ impl Wills {
 impl Will {
     /// Whether a new session of the same client, which ends the old one, may have brought it forward.
     fn ends_early(&self) -> bool {
-        matches!(self.again, Some((_, None | Some((_, false)))))
+        self.unordered || matches!(self.again, Some((_, None | Some((_, false)))))
     }
 
     fn fate(&self, slack: Slack) -> Fate {
@@ -260,10 +280,10 @@ impl Will {
             return Fate::Unknown;
         };
         match self.again {
-            None => Fate::Due(last + self.delay),
             // A delay of zero runs out at once, also at a take-over.
-            Some(_) if !self.delayed => Fate::Due(last),
-            Some(_) if self.obscured => Fate::Unknown,
+            _ if !self.delayed => Fate::Due(last),
+            _ if self.obscured => Fate::Unknown,
+            None => Fate::Due(last + self.delay),
             Some((asked, _)) if asked > last + self.delay + slack.timers => {
                 Fate::Due(last + self.delay)
             }

@@ -19,10 +19,8 @@ use crate::mqtt::PublishView;
 use crate::mqtt::QoS;
 use crate::mqtt::Text;
 use crate::mqtt::TopicName;
+use crate::session::REPLIES;
 use crate::store::NewMessage;
-
-/// What the topics of answers begin with.
-const REPLY: &str = "$ctl/reply/";
 
 /// How long an answer is worth delivering, in seconds.
 const EXPIRY: u32 = 3_600;
@@ -32,12 +30,12 @@ pub(super) struct NotAllowed;
 
 /// Where a client that names no Response Topic is answered; `None` if its id can't stand in a topic.
 pub(super) fn own_topic(client_id: &ClientId) -> Option<TopicName> {
-    TopicName::try_from(format!("{REPLY}{}", client_id.as_str())).ok()
+    TopicName::try_from(format!("{REPLIES}{}", client_id.as_str())).ok()
 }
 
 /// Whether a filter is the one topic that this client is answered on.
 pub(in crate::broker) fn is_own_reply(filter: &str, client_id: &ClientId) -> bool {
-    !filter.contains(['+', '#']) && filter.strip_prefix(REPLY) == Some(client_id.as_str())
+    !filter.contains(['+', '#']) && filter.strip_prefix(REPLIES) == Some(client_id.as_str())
 }
 
 impl Broker {
