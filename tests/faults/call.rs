@@ -22,7 +22,6 @@ use crate::control::WRITE;
 use crate::load::Load;
 use crate::load::Mix;
 use crate::number;
-use crate::power::Survives;
 use crate::rig::Rig;
 use crate::seed;
 
@@ -214,21 +213,7 @@ fn world(plot: Plot, chance: &mut Chance, judge: impl Fn(&End)) -> Outcome {
             start_and_live(&mut load, &mut rig, chance.delay(1, 50));
         }
     }
-    rig.control.clear();
-    let survives = [Survives::Nothing, Survives::Blocks(512), Survives::Blocks(4_096)];
-    if chance.percent(50) {
-        rig.cut(*chance.pick(&survives), chance);
-    }
-    if let Err(said) = rig.broker.try_start_again() {
-        return Outcome { hit, violations: vec![said] };
-    }
-    load.recovered();
-    let mut violations = load.violations();
-    violations.extend(rig.damage());
-    if violations.is_empty() {
-        violations = load.settle(rig.broker.address());
-    }
-    Outcome { hit, violations }
+    Outcome { hit, violations: rig.recover(load, chance) }
 }
 
 /// Starts the broker, if it starts, and runs the load until it ends or so many messages are acknowledged.

@@ -18,7 +18,6 @@ use crate::control::READ;
 use crate::load::Load;
 use crate::load::Mix;
 use crate::load::cleaning;
-use crate::power::Survives;
 use crate::rig::Rig;
 
 /// The calls of the first few segments: later ones are like them.
@@ -71,21 +70,7 @@ fn world(plot: Plot, chance: &mut Chance) -> Outcome {
         rig.kill();
     });
     let hit = rig.control.hit() > 0;
-    rig.control.clear();
     let (acknowledged, cleaned) = (load.acknowledged(), cleaning::replaced(&rig.broker.data()));
     println!("{plot:?}: hit: {hit}, {acknowledged} acknowledged, {cleaned} segments cleaned");
-    if chance.percent(50) {
-        let survives = [Survives::Nothing, Survives::Blocks(512), Survives::Blocks(4_096)];
-        rig.cut(*chance.pick(&survives), chance);
-    }
-    if let Err(said) = rig.broker.try_start_again() {
-        return Outcome { hit, violations: vec![said] };
-    }
-    load.recovered();
-    let mut violations = load.violations();
-    violations.extend(rig.damage());
-    if violations.is_empty() {
-        violations = load.settle(rig.broker.address());
-    }
-    Outcome { hit, violations }
+    Outcome { hit, violations: rig.recover(load, chance) }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
@@ -47,16 +48,8 @@ fn a_write_that_finds_no_space_refuses_publishes_until_there_is() {
 
 #[test]
 fn a_file_system_without_space_refuses_publishes_until_there_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let Some(_mounted) = Mounted::small(&data) else {
-        println!("SKIPPED: a small tmpfs can't be mounted here, which takes root");
-        return;
-    };
-    let mut broker =
-        Broker::start_in(folder, Settings { data: SMALL.to_owned(), ..Settings::default() });
-    let filler = data.join("filler");
+    let Some((mut broker, mounted)) = start_mounted() else { return };
+    let filler = mounted.0.join("filler");
     check(&mut broker, || fill(&filler), || fs::remove_file(&filler).unwrap());
 }
 
@@ -73,15 +66,8 @@ enum Missing {
 fn a_broker_that_starts_on_a_full_disk_serves_what_is_there_and_refuses_publishes() {
     for missing in [Missing::Nothing, Missing::State, Missing::Reserve, Missing::Both] {
         println!("missing: {missing:?}");
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data");
-        fs::create_dir(&data).unwrap();
-        let Some(_mounted) = Mounted::small(&data) else {
-            println!("SKIPPED: a small tmpfs can't be mounted here, which takes root");
-            return;
-        };
-        let settings = Settings { data: SMALL.to_owned(), ..Settings::default() };
-        let mut broker = Broker::start_in(folder, settings);
+        let Some((mut broker, mounted)) = start_mounted() else { return };
+        let data = &mounted.0;
         let mut owed = Client::persistent(broker.address(), Version::V5, "owed");
         owed.subscribe(&[("owed", 1)]);
         owed.disconnect();
@@ -126,17 +112,10 @@ fn check_without_reserve(broker: &Broker, free: impl FnOnce()) {
 
 #[test]
 fn a_new_directory_on_a_full_disk_is_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let Some(_mounted) = Mounted::small(&data) else {
-        println!("SKIPPED: a small tmpfs can't be mounted here, which takes root");
-        return;
-    };
-    let settings = Settings { data: SMALL.to_owned(), ..Settings::default() };
-    let mut broker = Broker::start_in(folder, settings);
+    let Some((mut broker, mounted)) = start_mounted() else { return };
+    let data = &mounted.0;
     broker.stop();
-    for entry in fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()) {
+    for entry in fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() { fs::remove_dir_all(entry) } else { fs::remove_file(entry) }.unwrap();
     }
     fill(&data.join("filler"));
@@ -150,7 +129,7 @@ fn a_new_directory_on_a_full_disk_is_refused_by_name() {
 /// would end without a word.
 #[test]
 fn a_file_that_may_not_grow_refuses_publishes_until_it_may() {
-    let mut broker = Broker::start_with(Settings { data: SMALL.to_owned(), ..Settings::default() });
+    let mut broker = Broker::start_with(small());
     let process = Pid::from_raw(i32::try_from(broker.id()).unwrap());
     let limit = |current| {
         prlimit(process, Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
@@ -159,23 +138,32 @@ fn a_file_that_may_not_grow_refuses_publishes_until_it_may() {
     assert!(broker.output().contains("os error 27"), "{}", broker.output());
 }
 
-/// A tmpfs, until the end of the test.
-struct Mounted<'a>(&'a Path);
-
-impl<'a> Mounted<'a> {
-    fn small(path: &'a Path) -> Option<Self> {
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"])
-            .arg(path)
-            .status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(path))
-    }
+fn small() -> Settings {
+    Settings { data: SMALL.to_owned(), ..Settings::default() }
 }
 
-impl Drop for Mounted<'_> {
+/// A broker whose data directory is a tmpfs of 16 MiB, and that directory; `None` where none can be mounted.
+fn start_mounted() -> Option<(Broker, Mounted)> {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(&data).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: a small tmpfs can't be mounted here, which takes root");
+        return None;
+    }
+    let mounted = Mounted(data);
+    Some((Broker::start_in(folder, small()), mounted))
+}
+
+/// The place of a tmpfs, until the end of the test.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
     fn drop(&mut self) {
         // The broker may still have its files open.
-        Command::new("umount").arg("--lazy").arg(self.0).status().ok();
+        Command::new("umount").arg("--lazy").arg(&self.0).status().ok();
     }
 }
 

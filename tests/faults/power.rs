@@ -39,6 +39,13 @@ pub(crate) enum Survives {
     Blocks(usize),
 }
 
+impl Survives {
+    /// Nothing, or blocks as a disk or a file system has them.
+    pub(crate) fn draw(chance: &mut Chance) -> Self {
+        *chance.pick(&[Self::Nothing, Self::Blocks(512), Self::Blocks(4_096)])
+    }
+}
+
 /// When a change of names is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {

@@ -9,7 +9,6 @@ use crate::load::cleaning;
 use crate::number;
 use crate::power::Lost;
 use crate::power::Names;
-use crate::power::Survives;
 use crate::rig::Rig;
 use crate::seed;
 
@@ -136,11 +135,9 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
             }
             rig.kill();
         });
-        let survives =
-            *chance.pick(&[Survives::Nothing, Survives::Blocks(512), Survives::Blocks(4_096)]);
         if flaw != Flaw::NotAskedAndNotCut {
             everything_seen |= rig.ground.saw_everything();
-            lost += rig.cut(survives, &mut chance);
+            lost += rig.cut(&mut chance);
         }
         if let Err(said) = rig.broker.try_start_again() {
             let violations = vec![said];
@@ -150,11 +147,7 @@ fn run(seed: u64, cuts: u64, flaw: Flaw) -> Verdict {
     }
     assert!(everything_seen, "the shim does not see what it should");
     let (acknowledged, cleaned) = (load.acknowledged(), cleaning::replaced(&rig.broker.data()));
-    let mut violations = load.violations();
-    violations.extend(rig.damage());
-    if violations.is_empty() {
-        violations = load.settle(rig.broker.address());
-    }
+    let violations = rig.settle(load);
     Verdict { acknowledged, cleaned, lost, violations }
 }
 

@@ -29,6 +29,8 @@ mod world;
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use model::chance;
 use model::client;
@@ -83,7 +85,18 @@ fn seeds() {
     println!("seeds {base} to {}", base + count - 1);
     // One simulation is one thread; several can run side by side.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = |first: u64| (first..base + count).step_by(threads).for_each(check);
+    let stops = AtomicBool::new(false);
+    let share = |first: u64| {
+        for seed in (first..base + count).step_by(threads) {
+            if stops.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(violation) = catch_unwind(|| check(seed)) {
+                stops.store(true, Ordering::Relaxed);
+                std::panic::resume_unwind(violation);
+            }
+        }
+    };
     std::thread::scope(|scope| {
         let running: Vec<_> =
             (base..).take(threads).map(|first| scope.spawn(move || share(first))).collect();

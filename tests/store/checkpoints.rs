@@ -7,9 +7,6 @@ use std::sync::atomic::Ordering;
 use tidelog::commitlog::Offset;
 use tidelog::commitlog::disk::MemoryDisk;
 use tidelog::mqtt::PacketId;
-use tidelog::mqtt::QoS;
-use tidelog::session::Meta;
-use tidelog::store::AssignedRow;
 use tidelog::store::Change;
 use tidelog::store::CheckpointUse;
 use tidelog::store::GroupKey;
@@ -27,6 +24,7 @@ use tidelog::store::Store;
 use crate::world::Durable;
 use crate::world::PLAIN;
 use crate::world::World;
+use crate::world::assigned;
 use crate::world::client;
 use crate::world::session;
 use crate::world::text;
@@ -249,19 +247,6 @@ fn shared() -> GroupKey {
     GroupKey { share: text("g"), filter: text("t") }
 }
 
-fn assigned() -> AssignedRow {
-    AssignedRow {
-        place: None,
-        message: Offset::new(1),
-        qos: QoS::AtLeastOnce,
-        retained: false,
-        replayed: false,
-        meta: Meta::None,
-        subscription_ids: [].into_iter().collect(),
-        group: Some(shared()),
-    }
-}
-
 /// Opens the world's files with a state store that is cut after some operations, changes hundreds of rows and lets a checkpoint run into
 /// the cut. Returns whether the checkpoint came through, what has to be found afterwards, and how many entries were changed.
 fn checkpoint_into_cut(world: &World, left: usize) -> (bool, Durable, usize) {
@@ -315,7 +300,10 @@ fn many_rows() -> World {
     }
     put(&mut world, Row::Session(client("member"), Some(session(5))));
     put(&mut world, Row::Group(shared(), Some(GroupRow::default())));
-    put(&mut world, Row::Assigned(client("member"), 0, Some(assigned())));
+    put(
+        &mut world,
+        Row::Assigned(client("member"), 0, Some(assigned(Offset::new(1), Some(shared())))),
+    );
     world.commit();
     assert!(world.checkpoint());
     world

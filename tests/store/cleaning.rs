@@ -6,8 +6,6 @@ use tidelog::commitlog::Offset;
 use tidelog::commitlog::disk::memory::Corruption;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::QoS;
-use tidelog::session::Meta;
-use tidelog::store::AssignedRow;
 use tidelog::store::CheckpointUse;
 use tidelog::store::Durability;
 use tidelog::store::GroupKey;
@@ -22,6 +20,7 @@ use tidelog::store::SubscriptionRow;
 
 use crate::world::PLAIN;
 use crate::world::World;
+use crate::world::assigned;
 use crate::world::client;
 use crate::world::session;
 use crate::world::span;
@@ -132,26 +131,17 @@ fn an_expired_message_goes_when_everybody_has_passed_it_and_no_row_refers_to_it(
         put(&mut world, Row::Session(client("c"), Some(session(9))));
         let short = NewMessage { expiry_interval: Some(1), ..PLAIN };
         let passed = world.publish("t", short);
-        let assigned = world.publish("t", short);
+        let referred = world.publish("t", short);
         let retained = world.publish("t", NewMessage { retain: true, ..short });
         advance(&mut world, "c");
-        let row = AssignedRow {
-            place: None,
-            message: assigned,
-            qos: QoS::AtLeastOnce,
-            retained: false,
-            replayed: false,
-            meta: Meta::None,
-            subscription_ids: [4].into_iter().collect(),
-            group: None,
-        };
+        let row = assigned(referred, None);
         put(&mut world, Row::Assigned(client("c"), 0, Some(row)));
         let behind = world.publish("t", short);
         let lasting = world.publish("t", PLAIN);
         world.pass(Duration::from_secs(5));
         fill(&mut world);
         world.clean(usize::MAX);
-        let kept: Vec<bool> = [passed, assigned, retained, behind, lasting]
+        let kept: Vec<bool> = [passed, referred, retained, behind, lasting]
             .map(|offset| is_there(&mut world, offset))
             .to_vec();
         assert_eq!(kept, [durability == Durability::Os, true, true, true, true], "{durability:?}");
@@ -168,16 +158,7 @@ fn a_group_gets_back_what_it_is_owed_and_no_more() {
     for (name, passes) in [("done", true), ("owing", false)] {
         put(&mut world, Row::Session(client(name), Some(session(9))));
         let message = world.publish("t", PLAIN);
-        let row = AssignedRow {
-            place: None,
-            message,
-            qos: QoS::AtLeastOnce,
-            retained: false,
-            replayed: false,
-            meta: Meta::None,
-            subscription_ids: [4].into_iter().collect(),
-            group: Some(group.clone()),
-        };
+        let row = assigned(message, Some(group.clone()));
         put(&mut world, Row::Assigned(client(name), 0, Some(row)));
         if passes {
             advance(&mut world, name);

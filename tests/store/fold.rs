@@ -3,7 +3,6 @@
 use tidelog::commitlog::Offset;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::QoS;
-use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
@@ -19,6 +18,7 @@ use tidelog::time::Timestamp;
 
 use crate::world::PLAIN;
 use crate::world::World;
+use crate::world::assigned;
 use crate::world::client;
 use crate::world::session;
 use crate::world::span;
@@ -28,17 +28,8 @@ fn group() -> GroupKey {
     GroupKey { share: text("g"), filter: text("t") }
 }
 
-fn assigned(message: u64, qos: QoS) -> AssignedRow {
-    AssignedRow {
-        place: None,
-        message: Offset::new(message),
-        qos,
-        retained: false,
-        replayed: false,
-        meta: Meta::None,
-        subscription_ids: [].into_iter().collect(),
-        group: Some(group()),
-    }
+fn owed(message: u64, qos: QoS) -> AssignedRow {
+    AssignedRow { qos, ..assigned(Offset::new(message), Some(group())) }
 }
 
 fn at(position: u64) -> ProgressRow {
@@ -68,8 +59,8 @@ fn an_assignment_moves_its_group() {
     let state = fold(vec![
         begin(),
         Row::Group(group(), Some(GroupRow { position: Offset::new(8), returned })),
-        Row::Assigned(client("c"), 0, Some(assigned(3, QoS::AtLeastOnce))),
-        Row::Assigned(client("c"), 1, Some(assigned(9, QoS::AtLeastOnce))),
+        Row::Assigned(client("c"), 0, Some(owed(3, QoS::AtLeastOnce))),
+        Row::Assigned(client("c"), 1, Some(owed(9, QoS::AtLeastOnce))),
     ]);
     let expected = GroupRow { position: Offset::new(10), returned: vec![Offset::new(4)] };
     assert_eq!(state.group(&group()), Some(&expected));
@@ -84,9 +75,9 @@ fn the_end_of_a_session_gives_back_what_was_assigned_at_qos_1_only() {
     let state = fold(vec![
         begin(),
         Row::Group(group(), Some(GroupRow::default())),
-        Row::Assigned(client("c"), 0, Some(assigned(20, QoS::AtLeastOnce))),
-        Row::Assigned(client("c"), 1, Some(assigned(21, QoS::ExactlyOnce))),
-        Row::Assigned(client("c"), 2, Some(assigned(22, QoS::AtLeastOnce))),
+        Row::Assigned(client("c"), 0, Some(owed(20, QoS::AtLeastOnce))),
+        Row::Assigned(client("c"), 1, Some(owed(21, QoS::ExactlyOnce))),
+        Row::Assigned(client("c"), 2, Some(owed(22, QoS::AtLeastOnce))),
         Row::Progress(client("c"), at(4)),
         Row::Subscription(
             client("c"),
@@ -156,12 +147,12 @@ fn rows_may_come_in_any_order_while_the_log_is_read() {
         Row::Assigned(
             client("c"),
             3,
-            Some(AssignedRow { place: Some(Offset::new(5)), ..assigned(2, QoS::AtMostOnce) }),
+            Some(AssignedRow { place: Some(Offset::new(5)), ..owed(2, QoS::AtMostOnce) }),
         ),
         Row::Assigned(
             client("c"),
             1,
-            Some(AssignedRow { place: Some(Offset::new(4)), ..assigned(1, QoS::AtMostOnce) }),
+            Some(AssignedRow { place: Some(Offset::new(4)), ..owed(1, QoS::AtMostOnce) }),
         ),
         Row::Inbound(client("c"), PacketId::MIN, Some(Offset::new(2))),
     ];

@@ -10,7 +10,6 @@ use tidelog::mqtt::ClientId;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::QoS;
 use tidelog::mqtt::TopicName;
-use tidelog::session::Meta;
 use tidelog::store::AssignedRow;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
@@ -25,6 +24,7 @@ use crate::chance::Chance;
 use crate::world::Durable;
 use crate::world::PLAIN;
 use crate::world::World;
+use crate::world::assigned;
 use crate::world::client;
 use crate::world::session;
 use crate::world::span;
@@ -223,10 +223,8 @@ impl History {
             message: Offset::new(next.as_u64() - self.chance.below(next.as_u64().min(20))),
             qos: if self.chance.one_in(3) { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
             retained: !shared,
-            replayed: false,
-            meta: Meta::None,
             subscription_ids: [3].into_iter().collect(),
-            group: shared.then(group),
+            ..assigned(Offset::ZERO, shared.then(group))
         };
         Row::Assigned(client, kept.assigned_next, Some(row))
     }

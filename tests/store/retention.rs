@@ -6,8 +6,6 @@ use tidelog::commitlog::Offset;
 use tidelog::commitlog::disk::memory::Corruption;
 use tidelog::mqtt::PacketId;
 use tidelog::mqtt::QoS;
-use tidelog::session::Meta;
-use tidelog::store::AssignedRow;
 use tidelog::store::Carry;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
@@ -17,6 +15,7 @@ use tidelog::store::SubscriptionRow;
 
 use crate::world::PLAIN;
 use crate::world::World;
+use crate::world::assigned;
 use crate::world::client;
 use crate::world::session;
 use crate::world::span;
@@ -27,16 +26,7 @@ fn world() -> World {
     let mut world = World::with_retention_bytes(6 << 10);
     let now = world.now;
     let group = GroupKey { share: text("g"), filter: text("t") };
-    let assigned = AssignedRow {
-        place: None,
-        message: Offset::new(1),
-        qos: QoS::AtLeastOnce,
-        retained: false,
-        replayed: false,
-        meta: Meta::None,
-        subscription_ids: [4].into_iter().collect(),
-        group: Some(group.clone()),
-    };
+    let assigned = assigned(Offset::new(1), Some(group.clone()));
     let rows = [
         Row::Session(client("c"), Some(session(9))),
         Row::Subscription(

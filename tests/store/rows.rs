@@ -36,6 +36,8 @@ use tidelog::store::SubscriptionRow;
 use tidelog::store::WillRow;
 use tidelog::time::Timestamp;
 
+use crate::world;
+
 fn text() -> impl Strategy<Value = Text> {
     "[a-zé/+#$ ]{0,12}".prop_map(|text| Text::try_from(text).unwrap())
 }
@@ -246,35 +248,15 @@ fn the_numbers_of_kinds_are_those_on_disk() {
     assert_eq!((Kind::from_u8(0), Kind::from_u8(13)), (None, None));
 }
 
-fn span_from(from: u64) -> Span {
-    Span {
-        from: Offset::new(from),
-        until: None,
-        qos: QoS::AtLeastOnce,
-        no_local: false,
-        retain_as_published: false,
-        retain_handling: RetainHandling::SendAtSubscribe,
-        subscription_id: None,
-        retained_run: false,
-        meta: Meta::None,
-        replay: None,
-    }
-}
-
 /// The bytes of a row of each kind: a change here is a change of the format.
 #[test]
 fn the_bytes_of_rows_are_those_on_disk() {
     let client = ClientId::try_from("c").unwrap();
     let group = GroupKey { share: Text::from_static("s"), filter: Text::from_static("f") };
     let assigned = AssignedRow {
-        place: None,
-        message: Offset::new(300),
-        qos: QoS::AtLeastOnce,
         retained: true,
-        replayed: false,
-        meta: Meta::None,
         subscription_ids: [7].into_iter().collect(),
-        group: Some(group.clone()),
+        ..world::assigned(Offset::new(300), Some(group.clone()))
     };
     assert_eq!(
         encoded(&Row::Assigned(client.clone(), 258, Some(assigned))),
@@ -304,8 +286,9 @@ fn the_bytes_of_rows_are_those_on_disk() {
         last: None,
         speed: None,
     };
-    let span = Span { meta: Meta::Envelope, replay: Some(Box::new(replay)), ..span_from(5) };
-    let row = SubscriptionRow { spans: vec![span, span_from(6)] };
+    let span =
+        Span { meta: Meta::Envelope, replay: Some(Box::new(replay)), ..world::span(5, None) };
+    let row = SubscriptionRow { spans: vec![span, world::span(6, None)] };
     let text = Text::from_static("f");
     let client = ClientId::try_from("c").unwrap();
     let mut value = vec![1, 2, 5, 0, 0x81, 0, 6, 0, 3, b'o', b'-', b'1', 1, 0, 0, 0, 1, 2, 0, 0];

@@ -17,6 +17,7 @@ use tidelog::mqtt::RetainHandling;
 use tidelog::mqtt::Text;
 use tidelog::mqtt::TopicName;
 use tidelog::session::Meta;
+use tidelog::store::AssignedRow;
 use tidelog::store::Carry;
 use tidelog::store::CheckpointUse;
 use tidelog::store::CleanDone;
@@ -379,5 +380,19 @@ pub(crate) fn span(from: u64, until: Option<u64>) -> Span {
         retained_run: false,
         meta: Meta::None,
         replay: None,
+    }
+}
+
+/// A copy of a message for a client, at QoS 1.
+pub(crate) fn assigned(message: Offset, group: Option<GroupKey>) -> AssignedRow {
+    AssignedRow {
+        place: None,
+        message,
+        qos: QoS::AtLeastOnce,
+        retained: false,
+        replayed: false,
+        meta: Meta::None,
+        subscription_ids: [].into_iter().collect(),
+        group,
     }
 }
