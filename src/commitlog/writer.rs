@@ -87,6 +87,8 @@ pub struct Writer {
     reserve: Reserve,
     /// Indexes of sealed segments that are not in files yet.
     indexes: VecDeque<SealedIndex>,
+    /// Segments given up whose files may still be there, the oldest first.
+    given_up: VecDeque<Offset>,
     /// A new name may be lost in a power cut.
     names_unsynced: bool,
     poisoned: bool,
@@ -148,6 +150,7 @@ impl Writer {
             prepared: Prepared::Nothing,
             reserve,
             indexes: VecDeque::new(),
+            given_up: VecDeque::new(),
             names_unsynced: false,
             poisoned: false,
             lock,
@@ -418,20 +421,23 @@ impl Writer {
         }
     }
 
-    /// Removes the files of segments that were given up, the oldest first.
+    /// Removes the files of segments that were given up, the oldest first: also those that an earlier call could not remove, because
+    /// a segment that is there while one behind it is gone would be a log with a hole.
     ///
     /// # Errors
-    /// [`StorageError`]; calling it again goes on where it stopped.
+    /// [`StorageError`]; calling it again, with these segments or with none, goes on where it stopped.
     pub fn truncate(&mut self, truncation: &Truncation) -> Result<(), StorageError> {
         self.indexes.retain(|sealed| !truncation.segments.contains(&sealed.base));
-        for base in &truncation.segments {
-            for name in [segment::file_name(*base), segment::index_name(*base)] {
+        self.given_up.extend(&truncation.segments);
+        while let Some(base) = self.given_up.front().copied() {
+            for name in [segment::file_name(base), segment::index_name(base)] {
                 self.disk
                     .remove(&name)
                     .or_else(unless_missing)
                     .map_err(|error| StorageError::write(&name, 0, error))?;
             }
             sync_dir(self.disk.as_ref())?;
+            self.given_up.pop_front();
         }
         Ok(())
     }

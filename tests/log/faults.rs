@@ -170,6 +170,24 @@ fn any_one_failing_call_loses_nothing_that_was_durable() {
     }
 }
 
+/// What could not be removed goes before what is given up later: a hole in the log would be damage.
+#[test]
+fn segments_that_could_not_be_removed_go_first_the_next_time() {
+    for after in 0..2 {
+        let mut world = World::new(small());
+        world.fill(600);
+        let first = world.log.truncate_before(Offset::new(200));
+        inject(&world, Operation::Sync, after, Failure::Io, false);
+        assert!(world.writer.truncate(&first).is_err());
+        let second = world.log.truncate_before(Offset::new(400));
+        world.writer.truncate(&second).unwrap();
+        let start = world.log.start_offset();
+        world.disk.crash(after);
+        let world = World::open(world.disk.clone(), small());
+        assert_eq!((&world.report.damage, world.report.start_offset), (&Vec::new(), start));
+    }
+}
+
 /// The n-th call of opening fails; the next attempt succeeds and has lost nothing.
 #[test]
 fn opening_may_fail_anywhere_and_be_tried_again() {

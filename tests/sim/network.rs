@@ -52,7 +52,7 @@ pub(crate) struct Link {
     /// A move of bytes is already in the heap, up and down.
     pub(crate) up_moves: bool,
     pub(crate) down_moves: bool,
-    /// When something last arrived at the broker.
+    /// When a whole packet last arrived at the broker [MQTT-3.1.2-22].
     pub(crate) heard_at: u64,
     /// The broker has said CONNACK.
     pub(crate) opened: bool,
@@ -90,15 +90,14 @@ impl Link {
         !self.down.is_empty() && !self.stalled && self.end.is_none()
     }
 
-    /// Some bytes arrive at the broker. Returns whether any did.
-    pub(crate) fn move_up(&mut self, chance: &mut Chance) -> bool {
+    /// Some bytes arrive at the broker.
+    pub(crate) fn move_up(&mut self, chance: &mut Chance) {
         if self.up.is_empty() {
-            return false;
+            return;
         }
         let count = piece(self.up.len(), chance);
         let piece = self.up.split_to(count);
         self.input.extend_from_slice(&piece);
-        true
     }
 
     /// Some bytes arrive at the client, each with the moment at which it was written.

@@ -500,12 +500,9 @@ impl World {
             }
             return;
         }
-        let moved = link.move_up(&mut self.chance);
+        link.move_up(&mut self.chance);
         let mut input = std::mem::take(&mut link.input);
         let before = input.clone();
-        if moved {
-            link.heard_at = self.now;
-        }
         if !input.is_empty() {
             let now = self.timestamp();
             let connection = ConnectionId(number);
@@ -513,6 +510,9 @@ impl World {
             let outputs = engine.handle(now, Event::Received { connection, input: &mut input });
             if let Some(link) = self.links.get_mut(&number) {
                 link.pings_unanswered += watch::pings(&before[..before.len() - input.len()]);
+                if input.len() < before.len() {
+                    link.heard_at = self.now;
+                }
                 link.input = input;
             }
             for output in outputs {
