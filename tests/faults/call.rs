@@ -29,6 +29,9 @@ use crate::seed;
 const CALLS: u64 = 12;
 const STEP: u64 = 8;
 
+/// The calls of the first checkpoints: later ones are like them.
+const STATE_CALLS_MAX: u64 = 100;
+
 /// Worlds at a time: most of what they do is wait.
 const WORLDS: usize = 12;
 
@@ -120,7 +123,7 @@ fn the_process_may_be_killed_at_any_call() {
 
 #[test]
 fn any_call_for_the_state_may_fail() {
-    let hit = for_each_call("any_call_for_the_state_may_fail", u64::MAX, |call, chance| {
+    let hit = for_each_call("any_call_for_the_state_may_fail", STATE_CALLS_MAX, |call, chance| {
         let action = *chance.pick(&[Action::Fail(EIO), Action::FailShort(EIO)]);
         state_world(Plot { kinds: CHANGES, call, action, sticky: false }, chance)
     });

@@ -1,5 +1,7 @@
 //! The power is cut under a mixed load, again and again, and every promise is kept.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::chance::Chance;
@@ -14,6 +16,9 @@ use crate::seed;
 
 /// How often a plain run cuts.
 const CUTS: u64 = 10;
+
+/// Worlds at a time: much of what they do is wait.
+const WORLDS: usize = 4;
 
 /// How often the power of one world is cut.
 const CUTS_OF_A_WORLD: u64 = 5;
@@ -50,14 +55,24 @@ struct Verdict {
 fn power_cuts_lose_nothing_acknowledged() {
     let seed = seed();
     let cuts = number("FAULTS_CUTS").unwrap_or(CUTS);
+    let next = AtomicU64::new(0);
+    let worlds = || {
+        let mut verdicts = Vec::new();
+        loop {
+            let world = next.fetch_add(1, Ordering::Relaxed);
+            let left = cuts.saturating_sub(world * CUTS_OF_A_WORLD);
+            if left == 0 {
+                return verdicts;
+            }
+            verdicts.push(sound_world(seed + world, left.min(CUTS_OF_A_WORLD)));
+        }
+    };
+    let verdicts: Vec<Verdict> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..WORLDS).map(|_| scope.spawn(worlds)).collect();
+        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
     let (mut acknowledged, mut cleaned, mut lost) = (0, 0, Lost::default());
-    for (world, first) in (0..cuts).step_by(usize::try_from(CUTS_OF_A_WORLD).unwrap()).enumerate() {
-        let (seed, cuts) = (seed + world as u64, CUTS_OF_A_WORLD.min(cuts - first));
-        println!(
-            "{cuts} cuts; replay: FAULTS_SEED={seed} FAULTS_CUTS={cuts} cargo test --test faults power_cuts_lose"
-        );
-        let verdict = run(seed, cuts, Flaw::None);
-        assert!(verdict.violations.is_empty(), "seed {seed}:\n{}", verdict.violations.join("\n"));
+    for verdict in verdicts {
         acknowledged += verdict.acknowledged;
         cleaned += verdict.cleaned;
         lost += verdict.lost;
@@ -67,6 +82,15 @@ fn power_cuts_lose_nothing_acknowledged() {
     assert!(cleaned > 0 || cuts < CUTS, "the cleaner was never reached");
     assert!(acknowledged > 10 * cuts, "there was no load");
     assert!(lost.files + lost.names > 0, "the cuts took nothing away");
+}
+
+fn sound_world(seed: u64, cuts: u64) -> Verdict {
+    println!(
+        "{cuts} cuts; replay: FAULTS_SEED={seed} FAULTS_CUTS={cuts} cargo test --test faults power_cuts_lose"
+    );
+    let verdict = run(seed, cuts, Flaw::None);
+    assert!(verdict.violations.is_empty(), "seed {seed}:\n{}", verdict.violations.join("\n"));
+    verdict
 }
 
 #[test]
