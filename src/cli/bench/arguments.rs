@@ -351,7 +351,7 @@ fn nearby(argument: Arg) -> Arg {
 
 /// Parses `10s`, `1m 30s`, `500ms`, or a plain number of seconds; a month at most.
 fn parse_time(text: &str) -> Result<Duration, String> {
-    const TIME_MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+    const TIME_MAX: Duration = Duration::from_hours(31 * 24);
     let time = match text.parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
         Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,

@@ -71,14 +71,12 @@ impl Arrivals {
         let Some((stamp, filler)) = Stamp::split(payload) else { return Verdict::Unknown };
         match self {
             Self::Own { first, trackers } => {
-                let publisher = usize::try_from(stamp.publisher).unwrap_or(usize::MAX);
-                let tracker = publisher.checked_sub(*first).and_then(|at| trackers.get_mut(at));
+                let who = usize::try_from(stamp.publisher).unwrap_or(usize::MAX);
+                let tracker = who.checked_sub(*first).and_then(|at| trackers.get_mut(at));
                 let whole = payload.len() == size && is_filler(filler);
                 match tracker {
-                    Some(tracker)
-                        if stamp.run == run && whole && stamp.number < published(publisher) =>
-                    {
-                        known(tracker, publisher, stamp)
+                    Some(tracker) if stamp.run == run && whole && stamp.number < published(who) => {
+                        known(tracker, who, stamp)
                     }
                     Some(_) | None => Verdict::Unknown,
                 }
@@ -119,8 +117,8 @@ impl Arrivals {
     pub(super) fn give_up(&mut self, published: impl Fn(usize) -> u64, pass: impl Fn(usize, u64)) {
         let Self::Own { first, trackers } = self else { return };
         for (place, tracker) in trackers.iter_mut().enumerate() {
-            let publisher = *first + place;
-            pass(publisher, tracker.skip_to(published(publisher)));
+            let who = *first + place;
+            pass(who, tracker.skip_to(published(who)));
         }
     }
 }

@@ -103,7 +103,7 @@ async fn fill_and_drain(
     };
     let (sent, came) = (filled.to.since(&filled.from), drained.to.since(&drained.from));
     let mut report = outcome::opening(plan, ending);
-    outcome::counts(&mut report, flow, &sent, &came);
+    outcome::counts(&mut report, plan, flow, &sent, &came);
     outcome::times(&mut report, flow);
     outcome::costs(&mut report, &came, came.delivered, "message_drained", plan.common.broker);
     let complaint = outcome::complaint(flow, error.as_ref(), ending);

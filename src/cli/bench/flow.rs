@@ -170,8 +170,8 @@ impl Flow {
             Pace::Free => u64::MAX,
             Pace::Ahead(ahead) => self.free(gate, ahead),
             Pace::Open(schedule) => {
-                let published = gate.published.load(Ordering::Relaxed);
-                schedule.due_count(publisher, elapsed).saturating_sub(published)
+                let sent = gate.published.load(Ordering::Relaxed);
+                schedule.due_count(publisher, elapsed).saturating_sub(sent)
             }
         }
     }

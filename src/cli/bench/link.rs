@@ -56,6 +56,8 @@ pub(super) struct Link {
     pub(super) connack: Connack,
     /// Read, and not a whole packet.
     rest: Vec<u8>,
+    /// Whether that came with the CONNACK, and nobody has looked at it.
+    early: bool,
     /// To be written.
     pub(super) out: Vec<u8>,
     /// How much of that has gone.
@@ -83,6 +85,7 @@ impl Link {
             version: connect.version,
             connack: established.connack,
             rest: established.input.to_vec(),
+            early: true,
             out: Vec::new(),
             gone: 0,
             unflushed: false,
@@ -130,6 +133,10 @@ impl Link {
         cx: &mut Context<'_>,
         handle: impl FnMut(Incoming<'_>, &mut Vec<u8>) -> Result<(), LoadError>,
     ) -> Poll<Result<(), LoadError>> {
+        if std::mem::take(&mut self.early) {
+            let bytes = std::mem::take(&mut self.rest);
+            return Poll::Ready(self.handle_bytes(&bytes, handle));
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             let kept = self.rest.len();
             if scratch.len() < kept + READ_BYTES {
@@ -155,18 +162,6 @@ impl Link {
         })
     }
 
-    /// Hands over what came with the CONNACK.
-    ///
-    /// # Errors
-    /// As [`Self::poll_packets`].
-    pub(super) fn handle_early(
-        &mut self,
-        handle: impl FnMut(Incoming<'_>, &mut Vec<u8>) -> Result<(), LoadError>,
-    ) -> Result<(), LoadError> {
-        let bytes = std::mem::take(&mut self.rest);
-        self.handle_bytes(&bytes, handle)
-    }
-
     fn handle_bytes(
         &mut self,
         mut bytes: &[u8],
@@ -180,7 +175,9 @@ impl Link {
                 Incoming::Packet(Packet::Disconnect(disconnect)) => {
                     return Err(ClientError::Disconnected(disconnect).into());
                 }
-                other => handle(other, &mut self.out)?,
+                other @ (Incoming::Publish(_) | Incoming::Packet(_)) => {
+                    handle(other, &mut self.out)?;
+                }
             }
             bytes = bytes.get(length..).unwrap_or_default();
         }

@@ -7,6 +7,7 @@ use super::error::LoadError;
 use super::flow::Flow;
 use super::flow::lock;
 use super::plan::Plan;
+use super::plan::Scenario;
 use super::process;
 use super::report::Report;
 use super::snapshot::Snapshot;
@@ -16,6 +17,7 @@ use super::snapshot::micros_each;
 use super::snapshot::per_second;
 use crate::cli::Failure;
 use crate::cli::stdout;
+use crate::mqtt::QoS;
 
 /// How a run ended.
 #[derive(Debug, Default)]
@@ -79,23 +81,7 @@ pub(super) fn complaint(flow: &Flow, error: Option<&LoadError>, ending: Ending) 
 /// The beginning of a report: what was run.
 pub(super) fn opening(plan: &Plan, ending: Ending) -> Report {
     let version = plan.common.setup.options.connect.version;
-    let mut title = format!("{}: MQTT {version}", plan.scenario.name());
-    for (count, one, many) in [
-        (plan.publishers, "publisher", "publishers"),
-        (plan.subscribers, "subscriber", "subscribers"),
-    ] {
-        if count > 0 {
-            title.push_str(&format!(", {count} {}", if count == 1 { one } else { many }));
-        }
-    }
-    title.push_str(&format!(", QoS {}", plan.qos));
-    if plan.size > 0 {
-        title.push_str(&format!(", {} bytes", plan.size));
-    }
-    if let Some(rate) = plan.rate {
-        title.push_str(&format!(", {rate} a second"));
-    }
-    let mut report = Report::new(title);
+    let mut report = Report::new(title(plan, &version.to_string()));
     report.field("scenario", plan.scenario.name());
     report.field("version", version.to_string());
     report.field("publishers", plan.publishers);
@@ -107,25 +93,49 @@ pub(super) fn opening(plan: &Plan, ending: Ending) -> Report {
     report
 }
 
+fn title(plan: &Plan, version: &str) -> String {
+    let some = |count: usize, one: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        _ => Some(format!("{count} {one}s")),
+    };
+    let connects = plan.scenario == Scenario::Connect;
+    let receiver = if connects { "connection" } else { "subscriber" };
+    let parts = [
+        Some(format!("{}: MQTT {version}", plan.scenario.name())),
+        some(plan.publishers, "publisher"),
+        some(plan.subscribers, receiver),
+        (!connects).then(|| format!("QoS {}", plan.qos)),
+        some(plan.size, "byte"),
+        plan.rate.map(|rate| format!("{rate} a second")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 /// What was sent in one time and came in another, and what did not.
-pub(super) fn counts(report: &mut Report, flow: &Flow, sent: &Span, came: &Span) {
+pub(super) fn counts(report: &mut Report, plan: &Plan, flow: &Flow, sent: &Span, came: &Span) {
     let rate = |count: u64, span: &Span| Some(per_second(count, span.time));
     let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let counts = &flow.counts;
     report.field("seconds", came.time.as_secs_f64());
     if flow.shape.publishers > 0 {
         report.count("published", flow.published(), rate(sent.published, sent));
+    }
+    if flow.shape.qos > QoS::AtMostOnce && flow.shape.publishers > 0 {
         let acknowledged = count(&counts.acknowledged);
         report.count("acknowledged", acknowledged, rate(sent.acknowledged, sent));
+        report.count("refused", count(&counts.refused), None);
     }
     if flow.shape.fan > 0 || flow.shape.publishers == 0 {
         report.count("delivered", count(&counts.delivered), rate(came.delivered, came));
         report.count("lost", flow.missing().total(), None);
         report.count("duplicates", count(&counts.duplicates), None);
-        report.count("out_of_order", count(&counts.out_of_order), None);
+        if plan.scenario != Scenario::Shared {
+            // The members of a group are not in step.
+            report.count("out_of_order", count(&counts.out_of_order), None);
+        }
         report.count("unknown", count(&counts.unknown), None);
     }
-    report.count("refused", count(&counts.refused), None);
 }
 
 /// How long it took.
@@ -156,7 +166,11 @@ pub(super) fn costs(report: &mut Report, span: &Span, count: u64, of: &str, brok
         line.push(format!("the broker {its:.2} us"));
     }
     if !line.is_empty() {
-        report.line(format!("processor time for each {of}: {}", line.join(", ")));
+        report.line(format!(
+            "processor time for each {}: {}",
+            of.replace('_', " "),
+            line.join(", ")
+        ));
     }
     if let (Some(own), Some(its)) = (own, its)
         && own > its
@@ -178,7 +192,7 @@ pub(super) fn of_messages(
 ) -> Report {
     let span = to.since(from);
     let mut report = opening(plan, ending);
-    counts(&mut report, flow, &span, &span);
+    counts(&mut report, plan, flow, &span, &span);
     times(&mut report, flow);
     costs(&mut report, &span, span.messages(), "message", plan.common.broker);
     report

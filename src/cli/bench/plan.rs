@@ -1,5 +1,6 @@
 //! What a run is to be: who, how many, how much, how long.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::arrivals::Arrivals;
@@ -172,7 +173,7 @@ impl Plan {
         let each = |make: &dyn Fn(usize) -> Arrivals| (0..self.subscribers).map(make).collect();
         match self.scenario {
             Scenario::Pub => Vec::new(),
-            Scenario::Sub | Scenario::Connect => each(&|_| Arrivals::Others(Default::default())),
+            Scenario::Sub | Scenario::Connect => each(&|_| Arrivals::Others(BTreeMap::new())),
             Scenario::Pair | Scenario::Latency => each(&|index| Arrivals::of(index, 1)),
             Scenario::FanOut | Scenario::Backlog => each(&|_| Arrivals::of(0, self.publishers)),
             Scenario::Shared => vec![Arrivals::of(0, self.publishers)],
@@ -246,7 +247,12 @@ impl Plan {
         let prefix = &self.common.topic;
         let topic = match self.scenario {
             Scenario::FanOut | Scenario::Shared => format!("{prefix}/all"),
-            _ => format!("{prefix}/{publisher}"),
+            Scenario::Pub
+            | Scenario::Sub
+            | Scenario::Pair
+            | Scenario::Connect
+            | Scenario::Backlog
+            | Scenario::Latency => format!("{prefix}/{publisher}"),
         };
         let topic = TopicName::try_from(topic);
         let topic = topic.map_err(|error| Failure::usage(format!("--topic: {error}")))?;

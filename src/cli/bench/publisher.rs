@@ -238,7 +238,18 @@ impl Window {
                 (ack, QoS::ExactlyOnce, Step::Published, refused)
             }
             Packet::Pubcomp(ack) => (ack, QoS::ExactlyOnce, Step::Released, true),
-            other => return Err(ClientError::unexpected(&other).into()),
+            other @ (Packet::Connect(_)
+            | Packet::Connack(_)
+            | Packet::Publish(_)
+            | Packet::Pubrel(_)
+            | Packet::Subscribe(_)
+            | Packet::Suback(_)
+            | Packet::Unsubscribe(_)
+            | Packet::Unsuback(_)
+            | Packet::Pingreq
+            | Packet::Pingresp
+            | Packet::Disconnect(_)
+            | Packet::Auth(_)) => return Err(ClientError::unexpected(&other).into()),
         };
         let packet_id = ack.packet_id.get();
         let expected = self.qos == qos;

@@ -68,7 +68,8 @@ impl Report {
         for (name, count, rate) in &self.counts {
             let rate = rate.map(|rate| format!("{rate:.0}")).unwrap_or_default();
             let (count, rate) = (grouped(&count.to_string()), grouped(&rate));
-            let _ = writeln!(text, "{:<16}{count:>15}{rate:>15}", name.replace('_', " "));
+            let line = format!("{:<16}{count:>15}{rate:>15}", name.replace('_', " "));
+            let _ = writeln!(text, "{}", line.trim_end());
         }
         if !self.times.is_empty() {
             let names = ["p50", "p90", "p99", "p99.9", "max"];

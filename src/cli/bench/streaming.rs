@@ -108,8 +108,8 @@ async fn measure(plan: &Plan, flow: &Flow, watch: &mut Watch<'_>) -> Measured {
     if plan.scenario == Scenario::Sub {
         // What counts begins with the first message.
         let begun = from.at;
-        let began = || flow.counts.delivered.load(Ordering::Relaxed) > 0 || is_over(plan, begun);
-        let part = go_on(plan, flow, watch, began).await;
+        let first = || flow.counts.delivered.load(Ordering::Relaxed) > 0 || is_over(plan, begun);
+        let part = go_on(plan, flow, watch, first).await;
         if !matches!(part, Part::Done) {
             return Measured { from, to: take(), part };
         }

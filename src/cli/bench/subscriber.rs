@@ -79,9 +79,6 @@ impl Subscriber {
 
     /// Receives until it fails.
     pub(super) async fn work(&mut self) -> LoadError {
-        if let Err(error) = self.take_early() {
-            return error;
-        }
         poll_fn(|cx| match self.try_poll(cx) {
             Ok(()) => Poll::Pending,
             Err(error) => Poll::Ready(error),
@@ -117,23 +114,8 @@ impl Subscriber {
         }
     }
 
-    /// What came right behind the CONNACK, from a session that was kept.
-    fn take_early(&mut self) -> Result<(), LoadError> {
-        self.with_reading(|link, handle| Poll::Ready(link.handle_early(handle))).map(drop)
-    }
-
     /// Takes what has come. Returns whether something has.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, LoadError> {
-        self.with_reading(|link, handle| link.poll_packets(cx, handle))
-    }
-
-    fn with_reading(
-        &mut self,
-        read: impl FnOnce(
-            &mut Link,
-            &mut dyn FnMut(Incoming<'_>, &mut Vec<u8>) -> Result<(), LoadError>,
-        ) -> Poll<Result<(), LoadError>>,
-    ) -> Result<bool, LoadError> {
         let Self { place, link, flow, asked } = self;
         let Some(mut arrivals) = flow.arrivals(*place) else { return Ok(false) };
         let mut times = flow.is_recording().then(|| lock(&flow.times.deliveries));
@@ -145,7 +127,7 @@ impl Subscriber {
             counts: Counts::default(),
             run: (0, 0),
         };
-        let polled = read(link, &mut |incoming, out| match incoming {
+        let polled = link.poll_packets(cx, |incoming, out| match incoming {
             Incoming::Publish(publish) => {
                 reading.take(&publish);
                 acknowledge(&publish, out);
@@ -155,7 +137,7 @@ impl Subscriber {
                 out.extend_from_slice(&answer(PacketType::Pubcomp, ack.packet_id.get()));
                 Ok(())
             }
-            Incoming::Packet(Packet::Suback(suback)) => {
+            Incoming::Packet(Packet::Suback(suback)) if asked.is_some() => {
                 let filter = asked.take().unwrap_or_default();
                 check_granted(&suback, filter, flow.shape.qos)
             }
