@@ -52,7 +52,8 @@ fn pair(words: &[&str]) -> (Program, Connection, Connection) {
     let words = [&["bench", "pair", "-p", &port, "--timeout", "1s", "--json"], words].concat();
     let program = Program::start(&words);
     let (subscriber, subscribe) = peer.subscriber();
-    assert_eq!(subscribe.filters[0].filter.text().as_str(), "bench/0");
+    let filters: Vec<_> = subscribe.filters.iter().map(|each| each.filter.text()).collect();
+    assert_eq!(filters, ["bench/0"]);
     let (publisher, connect) = peer.welcome(&Connack::default());
     assert!(connect.client_id.ends_with("-p0"), "{}", connect.client_id);
     (program, subscriber, publisher)
