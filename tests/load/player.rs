@@ -84,7 +84,9 @@ impl Player {
             };
             let name = &self.client.persona.name;
             part.waits_for(waits.map(|what| format!("{name} waits for {what}")));
-            self.look(part, 5 * GLANCE);
+            if !self.look(part, 5 * GLANCE) {
+                part.stage.wait(5 * GLANCE);
+            }
             self.answer_all(part);
         }
     }
