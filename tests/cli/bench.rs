@@ -13,6 +13,7 @@ use crate::broker::Broker;
 use crate::peer::Connection;
 use crate::peer::Peer;
 use crate::peer::id;
+use crate::peer::message;
 use crate::program::Ended;
 use crate::program::Program;
 use crate::program::run;
@@ -204,6 +205,51 @@ fn a_rate_is_kept() {
 }
 
 #[test]
+fn a_message_says_when_it_was_due_and_not_when_it_was_sent() {
+    let peer = Peer::new();
+    let port = peer.port();
+    let words = ["bench", "pub", "-p", &port, "-q", "1", "--window", "1", "--json"];
+    let program = Program::start(&[&words[..], &["--rate", "1000", "--messages", "5"]].concat());
+    let (mut publisher, _) = peer.welcome(&Connack::default());
+    // Each waits for the acknowledgement of the one before it, whenever that comes.
+    let due = |publish: &Publish| {
+        u64::from_be_bytes(publish.payload.get(16..24).unwrap().try_into().unwrap())
+    };
+    let messages: Vec<_> = (0..5).map(|_| take(&mut publisher, 1).remove(0)).collect();
+    for pair in messages.windows(2) {
+        assert_eq!(due(&pair[1]) - due(&pair[0]), 1_000_000, "nanoseconds at 1,000 a second");
+    }
+    let report = report(&program.end());
+    check(&report, &[("acknowledged", 5)]);
+}
+
+#[test]
+fn messages_of_others_count_whatever_they_say() {
+    let peer = Peer::new();
+    let port = peer.port();
+    let program = Program::start(&["bench", "sub", "-p", &port, "--messages", "1", "--json"]);
+    let (mut subscriber, subscribe) = peer.subscriber();
+    let filters: Vec<_> = subscribe.filters.iter().map(|each| each.filter.text()).collect();
+    assert_eq!(filters, ["bench/#"]);
+    subscriber.send(&message("bench/x", "hello", QoS::AtMostOnce, 0));
+    check(&report(&program.end()), &[("delivered", 1), ("unknown", 1), ("lost", 0)]);
+}
+
+#[test]
+fn idle_connections_ping_and_want_an_answer() {
+    let peer = Peer::new();
+    let port = peer.port();
+    let words = ["bench", "connect", "-p", &port, "-c", "1", "-k", "1", "--time", "60s"];
+    let program = Program::start(&words);
+    let (mut connection, connect) = peer.welcome(&Connack::default());
+    assert_eq!(connect.keep_alive, 1);
+    assert_eq!(connection.expect(), Packet::Pingreq);
+    connection.send(&Packet::Pingresp);
+    assert_eq!(connection.expect(), Packet::Pingreq);
+    program.end().expect_failure(1, "the broker does not answer any more");
+}
+
+#[test]
 fn the_broker_s_cost_is_measured() {
     let mut broker = Broker::start(&[]);
     let process = broker.program.child().id().to_string();
@@ -370,7 +416,9 @@ fn a_broker_that_refuses_ends_it() {
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     }
     let nobody = Peer::new().port();
-    run(&["bench", "pair", "-p", &nobody]).expect_failure(1, "can't connect: ");
+    let ended = run(&["bench", "pair", "-p", &nobody, "--json"]);
+    ended.expect_failure(1, "can't connect: ");
+    assert!(parse(&ended)["error"].is_string(), "{ended:?}");
 }
 
 #[test]

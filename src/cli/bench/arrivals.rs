@@ -39,7 +39,7 @@ pub(super) enum Verdict {
         /// When it was due.
         due: u64,
     },
-    /// One that nobody here has published.
+    /// One that nobody here has published, or without a stamp.
     Unknown,
 }
 

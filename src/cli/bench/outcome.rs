@@ -48,9 +48,13 @@ impl Outcome {
     /// # Errors
     /// The complaint, if there is one.
     pub(super) fn print(self, json: bool, quiet: bool) -> Result<(), Failure> {
-        if let Some(report) = self.report {
-            let text = if json { report.json(self.complaint.as_deref()) } else { report.table() };
-            stdout::print(&text)?;
+        match self.report {
+            Some(report) if !json => stdout::print(&report.table())?,
+            None if !json => {}
+            report => {
+                let report = report.unwrap_or_default();
+                stdout::print(&report.json(self.complaint.as_deref()))?;
+            }
         }
         match self.complaint {
             Some(_) if quiet => Err(Failure::failed("")),

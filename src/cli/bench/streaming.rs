@@ -162,16 +162,17 @@ pub(super) async fn go_on(
                 return Part::Failed(flow.take_failure().unwrap_or(LoadError::ThreadEnded));
             }
         }
-        let silence = watch.silence();
-        if !watch.is_owed() {
-            // All is sent and acknowledged, and what has not come by now may be lost.
-            if flow.is_finished() && flow.shape.publishers > 0 && silence >= patience(plan) {
-                return Part::Done;
-            }
-        } else if silence >= timeout {
+        // All is sent and acknowledged, and what has not come by now may be lost.
+        let is_all_sent = flow.is_finished() && flow.shape.publishers > 0;
+        if is_all_sent && watch.silence() >= patience(plan) {
+            return Part::Done;
+        }
+        let waiting = watch.waiting();
+        if waiting >= timeout {
             return Part::Failed(LoadError::Silent(timeout));
-        } else if plan.qos == QoS::AtMostOnce
-            && silence >= QUIET.min(timeout / 2)
+        }
+        if plan.qos == QoS::AtMostOnce
+            && waiting >= QUIET.min(timeout / 2)
             && given_up != Some(watch.moved())
         {
             // At QoS 0 messages may be lost: publishers don't wait for them for ever.

@@ -40,6 +40,8 @@ pub(super) struct Watch<'a> {
     counts: [u64; 4],
     /// When the counts last changed.
     moved: Instant,
+    /// Since when something should happen, and nothing does.
+    waiting: Instant,
     line: Option<Line>,
 }
 
@@ -55,7 +57,7 @@ impl<'a> Watch<'a> {
         let now = Instant::now();
         let counts = counts(flow);
         let line = std::io::stderr().is_terminal().then_some(Line { at: now, counts });
-        Self { flow, signals, begun: now, counts, moved: now, line }
+        Self { flow, signals, begun: now, counts, moved: now, waiting: now, line }
     }
 
     /// Waits a little, and looks.
@@ -70,6 +72,10 @@ impl<'a> Watch<'a> {
         if counts != self.counts {
             self.counts = counts;
             self.moved = now;
+            self.waiting = now;
+        }
+        if !self.is_owed() {
+            self.waiting = now;
         }
         self.say(now);
         if self.flow.has_failed() { Seen::Failed } else { Seen::Going }
@@ -97,13 +103,18 @@ impl<'a> Watch<'a> {
         self.moved.elapsed()
     }
 
+    /// For how long something should have happened, and nothing has.
+    pub(super) fn waiting(&self) -> Duration {
+        self.waiting.elapsed()
+    }
+
     /// Begins to count the silence anew.
     pub(super) fn forgive(&mut self) {
         self.moved = Instant::now();
     }
 
     /// Whether something should happen, because there is something to be sent or answered.
-    pub(super) fn is_owed(&self) -> bool {
+    fn is_owed(&self) -> bool {
         let flow = self.flow;
         if flow.is_finished() {
             return false;
