@@ -456,6 +456,7 @@ fn flags_that_make_no_sense_are_usage_errors() {
         (&["pair", "--topic", "a/#"], "--topic: "),
         (&["pub", "-c", "0"], "a whole number from 1"),
         (&["pub", "--rate", "0"], "a whole number from 1"),
+        (&["fan-out", "-c", "9999", "--subscribers", "9999"], "are too many"),
         (&["frob"], "unrecognized subcommand"),
         (&[], "Usage: tidelog bench <COMMAND>"),
     ] {

@@ -20,6 +20,9 @@ use crate::mqtt::QoS;
 /// How many clients of a kind there may be.
 const CLIENTS_MAX: usize = 1_000_000;
 
+/// How many pairs of a publisher and a subscriber are told apart: some 800 MB.
+const TRACKERS_MAX: usize = 10_000_000;
+
 /// The largest payload.
 const SIZE_MAX: usize = 16 * 1024 * 1024;
 
@@ -219,6 +222,17 @@ impl BenchCommand {
     /// # Errors
     /// Fails for flags that don't go together or have wrong values, and for files that can't be read.
     pub(super) fn plan(self) -> Result<Plan, Failure> {
+        let plan = self.unchecked()?;
+        if plan.trackers() > TRACKERS_MAX {
+            return Err(Failure::usage(format!(
+                "{} publishers and {} subscribers who all get everything are too many",
+                plan.publishers, plan.subscribers
+            )));
+        }
+        Ok(plan)
+    }
+
+    fn unchecked(self) -> Result<Plan, Failure> {
         match self {
             Self::Pub(arguments) => arguments.plan(Scenario::Pub),
             Self::Pair(arguments) => arguments.plan(Scenario::Pair),

@@ -127,14 +127,16 @@ impl Missing {
     /// Adds messages at a `QoS`.
     pub(super) fn add(&mut self, qos: QoS, messages: u64) {
         match qos {
-            QoS::AtMostOnce => self.unpromised += messages,
-            QoS::AtLeastOnce | QoS::ExactlyOnce => self.promised += messages,
+            QoS::AtMostOnce => self.unpromised = self.unpromised.saturating_add(messages),
+            QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                self.promised = self.promised.saturating_add(messages);
+            }
         }
     }
 
     /// All.
     pub(super) const fn total(self) -> u64 {
-        self.unpromised + self.promised
+        self.unpromised.saturating_add(self.promised)
     }
 }
 
@@ -196,6 +198,16 @@ mod tests {
         }
         assert_eq!(arrivals.missing(QoS::AtMostOnce, |_| 0).promised, 2);
         assert_eq!(take(&mut arrivals, b"hello"), Verdict::Unknown);
+    }
+
+    #[test]
+    fn what_others_claim_is_no_fault_of_ours() {
+        let mut arrivals = Arrivals::Others(BTreeMap::new());
+        for publisher in 0..3 {
+            take(&mut arrivals, &payload(1, publisher, 0));
+            take(&mut arrivals, &payload(1, publisher, u64::MAX));
+        }
+        assert_eq!(arrivals.missing(QoS::AtMostOnce, |_| 0).total(), u64::MAX);
     }
 
     #[test]

@@ -255,8 +255,8 @@ impl Flow {
         let mut missing = Missing::default();
         for arrivals in &self.arrivals {
             let of_one = lock(arrivals).missing(self.shape.qos, |who| self.published_by(who));
-            missing.unpromised += of_one.unpromised;
-            missing.promised += of_one.promised;
+            missing.add(QoS::AtMostOnce, of_one.unpromised);
+            missing.add(QoS::AtLeastOnce, of_one.promised);
         }
         let refused = self.counts.refused.load(Ordering::Relaxed).saturating_mul(self.shape.fan);
         missing.promised = missing.promised.saturating_sub(refused);

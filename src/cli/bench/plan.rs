@@ -180,6 +180,21 @@ impl Plan {
         }
     }
 
+    /// How many publishers' messages that are, for each subscriber and in all.
+    pub(super) fn trackers(&self) -> usize {
+        match self.scenario {
+            Scenario::FanOut | Scenario::Backlog => {
+                self.publishers.saturating_mul(self.subscribers)
+            }
+            Scenario::Pub
+            | Scenario::Sub
+            | Scenario::Pair
+            | Scenario::Shared
+            | Scenario::Connect
+            | Scenario::Latency => self.publishers.max(self.subscribers),
+        }
+    }
+
     /// Whose arrivals a subscriber notes.
     pub(super) fn place(&self, subscriber: usize) -> usize {
         if self.scenario == Scenario::Shared { 0 } else { subscriber }

@@ -33,7 +33,7 @@ use crate::mqtt::QoS;
 const QUIET: Duration = Duration::from_secs(2);
 
 /// With a rate, what is due at the end may be sent so much later.
-const GRACE: Duration = Duration::from_millis(250);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How a part of a run ended.
 pub(super) enum Part {

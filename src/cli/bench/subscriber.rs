@@ -181,7 +181,7 @@ impl Reading<'_> {
             flow.pass(self.run.0, self.run.1);
             self.run = (publisher, 0);
         }
-        self.run.1 += passed;
+        self.run.1 = self.run.1.saturating_add(passed);
     }
 
     /// Says what came with this read.

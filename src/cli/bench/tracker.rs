@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 /// How many holes are kept: 64 KiB of them.
-const HOLES_MAX: usize = 4096;
+const HOLES_MAX: usize = 4095;
 
 /// How a message came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Tracker {
 
     /// How many of the first `published` messages have not come.
     pub(super) fn missing_of(&self, published: u64) -> u64 {
-        self.missing() + published.saturating_sub(self.next)
+        self.missing().saturating_add(published.saturating_sub(self.next))
     }
 
     /// How many messages have not come though later ones have.
@@ -210,5 +210,8 @@ mod tests {
         assert_eq!(tracker.take(u64::MAX - 1), (InOrder, u64::MAX));
         tracker.take(u64::MAX);
         tracker.take(u64::MAX);
+        let mut other = Tracker::default();
+        assert_eq!(other.take(u64::MAX), (InOrder, u64::MAX));
+        assert_eq!(other.missing_of(u64::MAX), u64::MAX);
     }
 }
