@@ -106,11 +106,7 @@ struct LengthArgs {
 
 /// Flags of `pub`, `pair` and `latency`.
 #[derive(Debug, Args)]
-#[command(
-    disable_help_flag = true,
-    mut_arg("disable_clean_session", without_letter),
-    mut_arg("host", nearby)
-)]
+#[command(disable_help_flag = true, mut_args(fitted))]
 pub(crate) struct PublishersArgs {
     /// How many publishers.
     #[arg(short = 'c', long, value_name = "COUNT", default_value_t = 1, value_parser = number(1..=CLIENTS_MAX))]
@@ -125,11 +121,7 @@ pub(crate) struct PublishersArgs {
 
 /// Flags of `sub`.
 #[derive(Debug, Args)]
-#[command(
-    disable_help_flag = true,
-    mut_arg("disable_clean_session", without_letter),
-    mut_arg("host", nearby)
-)]
+#[command(disable_help_flag = true, mut_args(fitted))]
 pub(crate) struct SubscribersArgs {
     /// How many subscribers; each subscribes to PREFIX/#.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = number(1..=CLIENTS_MAX))]
@@ -149,11 +141,7 @@ pub(crate) struct SubscribersArgs {
 
 /// Flags of `fan-out` and `shared`.
 #[derive(Debug, Args)]
-#[command(
-    disable_help_flag = true,
-    mut_arg("disable_clean_session", without_letter),
-    mut_arg("host", nearby)
-)]
+#[command(disable_help_flag = true, mut_args(fitted))]
 pub(crate) struct BothArgs {
     /// How many publishers.
     #[arg(short = 'c', long, value_name = "COUNT", default_value_t = 1, value_parser = number(1..=CLIENTS_MAX))]
@@ -171,11 +159,7 @@ pub(crate) struct BothArgs {
 
 /// Flags of `connect`.
 #[derive(Debug, Args)]
-#[command(
-    disable_help_flag = true,
-    mut_arg("disable_clean_session", without_letter),
-    mut_arg("host", nearby)
-)]
+#[command(disable_help_flag = true, mut_args(fitted))]
 pub(crate) struct ConnectionsArgs {
     /// How many connections.
     #[arg(short = 'c', long, value_name = "COUNT", default_value_t = 1000, value_parser = number(1..=CLIENTS_MAX))]
@@ -195,11 +179,7 @@ pub(crate) struct ConnectionsArgs {
 
 /// Flags of `backlog`.
 #[derive(Debug, Args)]
-#[command(
-    disable_help_flag = true,
-    mut_arg("disable_clean_session", without_letter),
-    mut_arg("host", nearby)
-)]
+#[command(disable_help_flag = true, mut_args(fitted))]
 pub(crate) struct BacklogArgs {
     /// How many publishers.
     #[arg(short = 'c', long, value_name = "COUNT", default_value_t = 1, value_parser = number(1..=CLIENTS_MAX))]
@@ -353,14 +333,16 @@ impl CommonArgs {
     }
 }
 
-/// `-c` is the number of clients here, and all sessions end with the run.
-fn without_letter(argument: Arg) -> Arg {
-    argument.short(None::<char>).hide(true)
-}
-
-/// An address, so that no connection has to ask for one.
-fn nearby(argument: Arg) -> Arg {
-    argument.default_value("127.0.0.1")
+/// What some flags of the connection mean for many of them.
+fn fitted(argument: Arg) -> Arg {
+    match argument.get_id().as_str() {
+        // -c is how many clients there are, and their sessions end with the run.
+        "disable_clean_session" => argument.short(None::<char>).hide(true),
+        // An address, so that no connection has to ask for one.
+        "host" => argument.default_value("127.0.0.1"),
+        "id" => argument.help("Client ids begin with this; else they are made up"),
+        _ => argument,
+    }
 }
 
 /// Parses `10s`, `1m 30s`, `500ms`, or a plain number of seconds; a month at most.
