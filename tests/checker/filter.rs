@@ -21,16 +21,16 @@ pub(super) fn matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && (filter.starts_with('#') || filter.starts_with('+')) {
         return false;
     }
-    let filter: Vec<&str> = filter.split('/').collect();
-    let topic: Vec<&str> = topic.split('/').collect();
-    match filter.split_last() {
-        Some((&"#", parents)) => topic.len() >= parents.len() && levels_match(parents, &topic),
-        _ => topic.len() == filter.len() && levels_match(&filter, &topic),
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        match levels.next() {
+            // Also the parent, which has no level here.
+            _ if wanted == "#" => return true,
+            Some(level) if wanted == "+" || wanted == level => {}
+            Some(_) | None => return false,
+        }
     }
-}
-
-fn levels_match(filter: &[&str], topic: &[&str]) -> bool {
-    filter.iter().zip(topic).all(|(wanted, level)| *wanted == "+" || wanted == level)
+    levels.next().is_none()
 }
 
 #[cfg(test)]

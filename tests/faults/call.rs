@@ -30,7 +30,7 @@ const CALLS: u64 = 12;
 const STEP: u64 = 8;
 
 /// Worlds at a time: most of what they do is wait.
-const WORLDS: usize = 4;
+const WORLDS: usize = 12;
 
 /// A loaded broker that acknowledges nothing for so long is stuck.
 const STALL: Duration = Duration::from_mins(1);

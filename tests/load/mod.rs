@@ -33,6 +33,9 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// How long all has to be quiet before the verdict, so that what should not come has time to.
 const QUIET: Duration = Duration::from_millis(300);
 
+/// How often it is looked whether all is quiet, at most.
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// What the clients of a load are like.
 #[derive(Clone, Copy)]
 pub(crate) struct Mix {
@@ -149,12 +152,14 @@ impl Load {
             }
             let begun = Instant::now();
             loop {
+                let looking = Instant::now();
                 let quiet = history.quiet_for().min(begun.elapsed());
                 let settled = quiet > QUIET && stage.all_idle() && history.is_complete();
                 if settled || quiet > SILENCE || !history.violations().is_empty() {
                     break;
                 }
-                stage.wait(Duration::from_millis(50));
+                // To look through a long history takes a while, and everybody waits for it.
+                stage.wait(GLANCE.max(4 * looking.elapsed()));
             }
             if history.violations().is_empty() {
                 stage.waiting().into_iter().for_each(|what| history.blame(what));

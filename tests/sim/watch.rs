@@ -1,6 +1,8 @@
 //! What a world watches its broker for while it runs, beside the promises: memory, keep-alive, what it says of its disk.
 
 use tidelog::broker::StorageState;
+use tidelog::commitlog::ReadResult;
+use tidelog::commitlog::StorageError;
 
 use crate::plan::MILLI;
 use crate::plan::SECOND;
@@ -128,4 +130,15 @@ fn packet_length(bytes: &[u8]) -> Option<usize> {
         }
     }
     None
+}
+
+/// What a read brought, without its bytes.
+pub(super) fn told(result: &Result<ReadResult, StorageError>) -> String {
+    match result {
+        Ok(ReadResult { records, next, damage }) => {
+            let offsets: Vec<u64> = records.iter().map(|record| record.offset.as_u64()).collect();
+            format!("{offsets:?}, next {next}, damage {damage:?}")
+        }
+        Err(error) => format!("{error}"),
+    }
 }

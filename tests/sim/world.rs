@@ -368,7 +368,8 @@ impl World {
         let committed = matches!(work, Work::Commit(_));
         let event = engine.run(work);
         if let Event::Fetched { ticket, result } = &event {
-            self.trace.line(self.now, format_args!("fetched {ticket}: {result:?}"));
+            let told = watch::told(result);
+            self.trace.line(self.now, format_args!("fetched {ticket}: {told}"));
         }
         if committed && self.chance.percent(20) {
             engine.maintain();
