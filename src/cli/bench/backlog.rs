@@ -26,6 +26,7 @@ use super::streaming::Part;
 use super::streaming::go_on;
 use super::streaming::has_all;
 use super::watch::Watch;
+use super::watch::unless_interrupted;
 use crate::cli::Failure;
 use crate::cli::client::Options;
 use crate::cli::signals::Signals;
@@ -53,7 +54,7 @@ pub(super) async fn run(plan: &Plan, signals: &mut Signals) -> Result<Outcome, F
     let forgotten = forgotten?;
     let outcome = fill_and_drain(plan, &flow, signals, made, back).await;
     // Sessions that are left expire by themselves, or the user has them forgotten another day.
-    let _ = Watch::signal_or(signals, forget(forgotten)).await;
+    let _ = unless_interrupted(signals, forget(forgotten)).await;
     outcome
 }
 
@@ -83,7 +84,7 @@ async fn fill_and_drain(
         crew.publishers(publishers).await?;
         pacer::start(flow)
     };
-    match Watch::signal_or(signals, begun).await {
+    match unless_interrupted(signals, begun).await {
         None => return Ok(Outcome::default()),
         Some(Err(error)) => return Ok(Outcome::failed(&error)),
         Some(Ok(())) => {}
@@ -142,7 +143,7 @@ async fn drain(
     back: Vec<SubscriberJob>,
 ) -> Phase {
     let from = Snapshot::take(flow, plan.common.broker);
-    let part = match Watch::signal_or(signals, crew.subscribers(back)).await {
+    let part = match unless_interrupted(signals, crew.subscribers(back)).await {
         None => Part::Interrupted,
         Some(Err(error)) => Part::Failed(error),
         Some(Ok(())) => Part::Done,

@@ -79,7 +79,10 @@ pub(super) async fn run(plan: &Plan, signals: &mut Signals) -> Result<Outcome, F
     connected.at = watch.moved();
     let connections = made();
     let begun = Instant::now();
-    let Length::Time(time) = plan.length else { return Ok(Outcome::default()) };
+    let time = match plan.length {
+        Length::Time(time) => time,
+        Length::Messages(_) => Duration::ZERO,
+    };
     let seen = match seen {
         Seen::Going => until(&mut watch, || begun.elapsed() >= time).await,
         Seen::Interrupted | Seen::Failed => seen,

@@ -25,6 +25,7 @@ use super::plan::Scenario;
 use super::snapshot::Snapshot;
 use super::watch::Seen;
 use super::watch::Watch;
+use super::watch::unless_interrupted;
 use crate::cli::Failure;
 use crate::cli::signals::Signals;
 use crate::mqtt::QoS;
@@ -65,7 +66,7 @@ pub(super) async fn run(plan: &Plan, signals: &mut Signals) -> Result<Outcome, F
         crew.publishers(publishers).await?;
         pacer::start(&flow)
     };
-    match Watch::signal_or(signals, connected).await {
+    match unless_interrupted(signals, connected).await {
         None => return Ok(Outcome::default()),
         Some(Err(error)) => return Ok(Outcome::failed(&error)),
         Some(Ok(())) => {}

@@ -81,18 +81,6 @@ impl<'a> Watch<'a> {
         if self.flow.has_failed() { Seen::Failed } else { Seen::Going }
     }
 
-    /// Waits for a signal, or until `work` is over.
-    pub(super) async fn signal_or<T>(
-        signals: &mut Signals,
-        work: impl Future<Output = T>,
-    ) -> Option<T> {
-        tokio::select! {
-            biased;
-            () = signals.next() => None,
-            done = work => Some(done),
-        }
-    }
-
     /// When something last happened.
     pub(super) const fn moved(&self) -> Instant {
         self.moved
@@ -145,6 +133,18 @@ impl<'a> Watch<'a> {
             "{seconds:>4} s  a second: published {published}, acknowledged {acknowledged}, delivered {delivered}{slow}"
         ));
         *line = Line { at: now, counts: self.counts };
+    }
+}
+
+/// What comes of this; `None` if the user wants it to end before.
+pub(super) async fn unless_interrupted<T>(
+    signals: &mut Signals,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = signals.next() => None,
+        done = work => Some(done),
     }
 }
 
