@@ -1,4 +1,4 @@
-//! The flags that `pub` and `sub` share: where the broker is, who we are, how we are protected.
+//! The flags that `pub`, `sub` and `bench` share: where the broker is, who we are, how we are protected.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -202,6 +202,11 @@ impl ConnectArgs {
             trace: self.debug.then_some(terminal::debug as fn(&str)),
         };
         Ok(Setup { options, properties, url_topic, quiet: self.quiet })
+    }
+
+    /// Whether a client id, or how it begins, was given.
+    pub(crate) const fn has_id(&self) -> bool {
+        self.id.is_some() || self.id_prefix.is_some()
     }
 
     /// Takes over what the URL says; returns its topic.

@@ -15,6 +15,7 @@ pub mod check_config;
 pub mod user;
 
 mod arguments;
+mod bench;
 mod client;
 mod control;
 mod delayed;
@@ -28,6 +29,7 @@ mod publish;
 mod replace;
 mod runtime;
 mod serve;
+mod signals;
 mod source;
 mod stdout;
 mod subscribe;
@@ -82,6 +84,8 @@ enum Command {
     /// Subscribe and print what comes; the flags are those of `mosquitto_sub`.
     #[command(name = "sub")]
     Subscribe(Box<subscribe::SubscribeArgs>),
+    /// Measure a broker, ours or another: how much it carries, how long that takes, what it costs, and whether all comes.
+    Bench(Box<bench::BenchArgs>),
     /// Manage the password file.
     User(user::UserArgs),
     /// Make a development authority and certificates.
@@ -116,6 +120,7 @@ fn run(program: Program) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Publish(arguments) => arguments.run(),
         Command::Subscribe(arguments) => arguments.run(),
+        Command::Bench(arguments) => arguments.run(),
         Command::User(arguments) => arguments.run(),
         Command::Certs(arguments) => arguments.run(),
         Command::CheckConfig(arguments) => arguments.run(),

@@ -35,6 +35,7 @@ use super::format::Style;
 use super::output::Output;
 use super::property::Properties;
 use super::runtime;
+use super::signals::Signals;
 use super::terminal;
 use crate::mqtt::PacketId;
 use crate::mqtt::ProtocolVersion;
@@ -456,43 +457,5 @@ impl<W: AsyncWrite + Unpin> Subscriber<W> {
 
     fn quietly(&self, failure: Failure) -> Failure {
         if self.quiet { Failure { message: String::new(), ..failure } } else { failure }
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        use tokio::signal::unix::SignalKind;
-        use tokio::signal::unix::signal;
-        let failure =
-            |error: std::io::Error| Failure::failed(format!("can't handle signals: {error}"));
-        let interrupt = signal(SignalKind::interrupt()).map_err(failure)?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate()).map_err(failure)? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => (),
-            _ = self.terminate.recv() => (),
-        }
-    }
-}
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        Ok(Self {})
-    }
-
-    async fn next(&mut self) {
-        drop(tokio::signal::ctrl_c().await);
     }
 }

@@ -11,6 +11,7 @@
     reason = "a test that can't go on fails, and it has threads and files of its own"
 )]
 
+mod bench;
 mod broker;
 mod delayed;
 mod log;

@@ -12,6 +12,7 @@ use tokio::io::WriteHalf;
 use tokio::time::Instant;
 
 use super::ClientError;
+use super::Established;
 use super::Options;
 use super::authentication::Authentication;
 use super::transport::Stream;
@@ -152,6 +153,12 @@ impl Connection {
                 | Packet::Pingresp) => return Err(ClientError::unexpected(&other)),
             }
         }
+    }
+
+    /// The connection without its keep-alive, for those who read and write it themselves.
+    pub(super) fn into_parts(self) -> Established {
+        let stream = self.reader.unsplit(self.writer);
+        Established { stream, input: self.input, connack: self.connack }
     }
 
     /// Encodes a packet behind what waits to be written.

@@ -29,6 +29,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::access::scram::ScramError;
@@ -55,6 +56,7 @@ use session::Progress;
 pub(crate) use session::Receipt;
 use session::Session;
 use transport::Endpoint;
+use transport::Stream;
 
 /// How the client connects and what it sends.
 #[derive(Clone, Debug)]
@@ -138,7 +140,8 @@ pub(crate) enum ClientError {
 }
 
 impl ClientError {
-    fn unexpected(packet: &Packet) -> Self {
+    /// A packet has no place where it came.
+    pub(crate) fn unexpected(packet: &Packet) -> Self {
         Self::Unexpected(trace::describe(packet))
     }
 
@@ -204,6 +207,24 @@ pub(crate) enum Event {
     Subscribed(Suback),
     /// The answer to an UNSUBSCRIBE.
     Unsubscribed,
+}
+
+/// A connection that a broker has accepted, for those who read and write it themselves.
+pub(crate) struct Established {
+    /// Behind the CONNACK.
+    pub(crate) stream: Box<dyn Stream>,
+    /// What has come behind it already.
+    pub(crate) input: BytesMut,
+    /// What the broker said.
+    pub(crate) connack: Connack,
+}
+
+/// Connects once, without a [`Client`].
+///
+/// # Errors
+/// Fails if any layer does, or if the broker refuses.
+pub(crate) async fn establish(options: &Options) -> Result<Established, ClientError> {
+    Ok(Connection::establish(options, options.connect.clone()).await?.into_parts())
 }
 
 /// A client, connected or about to be.
