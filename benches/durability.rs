@@ -46,7 +46,6 @@ use std::time::Duration;
 
 use chance::Chance;
 use power::Names;
-use power::Survives;
 use rig::Rig;
 use wire::Version;
 use wire::client::Client;
@@ -176,8 +175,7 @@ fn load_and_crash(rig: &mut Rig, crash: Crash, chance: &mut Chance) -> BTreeSet<
     match crash {
         Crash::Kill => rig.kill(),
         Crash::PowerCut => {
-            let survives = *chance.pick(&[Survives::Nothing, Survives::Blocks(4_096)]);
-            rig.cut(survives, chance);
+            rig.cut(chance);
         }
     }
     publisher.join().unwrap()

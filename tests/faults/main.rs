@@ -35,6 +35,7 @@ mod power;
 mod power_cut;
 mod rig;
 mod slow;
+mod verdict;
 #[path = "../wire/mod.rs"]
 #[expect(dead_code, reason = "the conformance tests use more of it")]
 mod wire;

@@ -8,7 +8,6 @@ use std::sync::OnceLock;
 
 use crate::chance::Chance;
 use crate::control::Control;
-use crate::load::Load;
 use crate::power::Ground;
 use crate::power::Lost;
 use crate::power::Names;
@@ -62,7 +61,7 @@ impl Rig {
     }
 
     /// What the broker says is damaged in its log: nothing may be after a cut or a kill.
-    fn damage(&self) -> Vec<String> {
+    pub(crate) fn damage(&self) -> Vec<String> {
         let output = self.broker.output();
         let damage = output.lines().filter(|line| line.contains("damage:"));
         damage.map(|line| format!("found after a mere crash: {line}")).collect()
@@ -72,26 +71,6 @@ impl Rig {
     pub(crate) fn cut(&mut self, chance: &mut Chance) -> Lost {
         self.kill();
         self.ground.cut(Survives::draw(chance), chance)
-    }
-
-    /// Starts the dead broker again, half the time after a power cut, and lets everybody come to an end. Returns what is wrong then.
-    pub(crate) fn recover(&mut self, load: Load, chance: &mut Chance) -> Vec<String> {
-        self.control.clear();
-        if chance.percent(50) {
-            self.cut(chance);
-        }
-        if let Err(said) = self.broker.try_start_again() {
-            return vec![said];
-        }
-        load.recovered();
-        self.settle(load)
-    }
-
-    /// Lets everybody come to an end, if nothing is wrong yet. Returns what is.
-    pub(crate) fn settle(&self, load: Load) -> Vec<String> {
-        let mut violations = load.violations();
-        violations.extend(self.damage());
-        if violations.is_empty() { load.settle(self.broker.address()) } else { violations }
     }
 }
 
