@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  due ─► move each session, group and replay whose position lies there ─► carry rows forward ─► commit ─► truncate
-//!              │ counts the entries it loses, from the log
+//!              │ counts the entries it loses, from the log                    │ a crash after it finds nobody there
 //! ```
 //!
 //! One step at a time, so that it does not hold up anything else; each step is the timer's or the answer to a read.
@@ -60,6 +60,8 @@ pub(super) enum RetentionState {
     Carrying { new_start: Offset },
     /// A read for a row that is carried forward is under way.
     Fetching { new_start: Offset },
+    /// Nobody stands below the new start any more. Where everybody stands is durable when the log is up to here.
+    Settling { new_start: Offset, until: Offset },
     /// Segments are deleted.
     Truncating,
 }
@@ -103,6 +105,10 @@ impl Broker {
                 self.move_positions(new_start, left, counting)
             }
             RetentionState::Carrying { new_start } => self.carry_forward(new_start),
+            RetentionState::Settling { new_start, until } => {
+                self.settle_retention(new_start, until);
+                true
+            }
             waiting @ (RetentionState::Reading { .. }
             | RetentionState::Fetching { .. }
             | RetentionState::Truncating) => {
@@ -120,6 +126,7 @@ impl Broker {
     /// Whether there is something to do.
     fn begin_retention(&mut self) -> bool {
         let Some(new_start) = self.store.retention_due(self.now) else { return false };
+        self.refresh_positions(new_start);
         let left = self.movers(new_start);
         tracing::info!(%new_start, moved = left.len(), "old segments are due to be deleted");
         self.retention = RetentionState::Moving { new_start, left, counting: None };
@@ -127,8 +134,7 @@ impl Broker {
     }
 
     /// Whose position lies below the new start.
-    fn movers(&mut self, new_start: Offset) -> VecDeque<Mover> {
-        self.refresh_positions(new_start);
+    fn movers(&self, new_start: Offset) -> VecDeque<Mover> {
         let state = self.store.state();
         let sessions = state.sessions().filter(|(_, session)| {
             session.session.is_some() && session.progress.position < new_start
@@ -263,6 +269,7 @@ impl Broker {
             | RetentionState::Moving { .. }
             | RetentionState::Carrying { .. }
             | RetentionState::Fetching { .. }
+            | RetentionState::Settling { .. }
             | RetentionState::Truncating) => self.retention = other,
         }
     }
@@ -277,6 +284,7 @@ impl Broker {
             other @ (RetentionState::Idle
             | RetentionState::Moving { .. }
             | RetentionState::Carrying { .. }
+            | RetentionState::Settling { .. }
             | RetentionState::Truncating) => other,
         };
     }
@@ -367,15 +375,21 @@ impl Broker {
         true
     }
 
-    /// Deletes the segments, unless somebody has come to stand in them meanwhile.
     fn finish_retention(&mut self, new_start: Offset) {
+        self.refresh_positions(new_start);
+        self.settle_retention(new_start, self.store.next_offset());
+    }
+
+    /// Deletes the segments, unless somebody has come to stand in them meanwhile. After a crash everybody has to be found where they stand
+    /// now: who was found below the new start would have packet ids counted anew for what is left.
+    fn settle_retention(&mut self, new_start: Offset, until: Offset) {
         let left = self.movers(new_start);
         if !left.is_empty() {
             self.retention = RetentionState::Moving { new_start, left, counting: None };
             return;
         }
-        if self.cleaning {
-            self.retention = RetentionState::Carrying { new_start };
+        if self.cleaning || self.store.durable_offset() < until {
+            self.retention = RetentionState::Settling { new_start, until };
             return;
         }
         self.retention = match self.store.truncate_before(new_start) {
