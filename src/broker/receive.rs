@@ -108,7 +108,12 @@ impl Broker {
             )
             | None => false,
         };
-        adds && self.store.pending_bytes() >= self.options.pending_bytes_max
+        adds && self.is_backed_up()
+    }
+
+    /// Whether so much waits to become durable that nothing is taken up that would add to it.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.store.pending_bytes() >= self.options.pending_bytes_max
     }
 
     /// Lets a connection that was paused go on, if nothing holds it any more.

@@ -304,7 +304,8 @@ impl Broker {
         }
     }
 
-    /// Moves a session's position; entries that it had not acknowledged are lost to it.
+    /// Moves a session's position; entries that it had not acknowledged are lost to it, and what it had not got of the retained messages
+    /// that a SUBSCRIBE below the new start asked for, which counts as one.
     fn move_session(&mut self, client_id: &ClientId, new_start: Offset, messages: u64) {
         let Some(session) = self.store.state().session(client_id) else { return };
         let progress = &session.progress;
@@ -318,6 +319,8 @@ impl Broker {
             .count() as u64;
         let entries = messages + assigned;
         let number = progress.number + entries;
+        // A run that goes on below the new start would be numbered with what is given up there.
+        let runs = session.runs.iter().filter(|run| run.place < new_start).count() as u64;
         let settled = progress.acked.iter().filter(|acked| *acked < number).count() as u64;
         let row = ProgressRow {
             position: new_start,
@@ -325,10 +328,14 @@ impl Broker {
             acked: progress.acked.iter().filter(|acked| *acked >= number).collect(),
             received: progress.received.iter().filter(|received| *received >= number).collect(),
             sent_limit: progress.sent_limit.max(number),
-            run: progress.run.clone(),
-            runs_done: progress.runs_done,
+            run: progress.run.clone().filter(|_| runs == 0),
+            runs_done: if runs == 0 {
+                progress.runs_done
+            } else {
+                progress.runs_done.max(new_start)
+            },
         };
-        let lost = entries.saturating_sub(settled);
+        let lost = entries.saturating_sub(settled) + runs;
         if lost > 0 {
             tracing::warn!(
                 client = client_id.as_str(),
@@ -363,7 +370,12 @@ impl Broker {
     }
 
     fn carry_forward(&mut self, new_start: Offset) -> bool {
-        match self.store.carry_forward(self.now, new_start, CARRY_ROWS) {
+        if self.is_backed_up() {
+            self.retention = RetentionState::Carrying { new_start };
+            return true;
+        }
+        let pending_bytes = self.options.pending_bytes_max;
+        match self.store.carry_forward(self.now, new_start, CARRY_ROWS, pending_bytes) {
             Carry::Again => self.retention = RetentionState::Carrying { new_start },
             Carry::Fetch(request) => {
                 let ticket = self.ticket(Awaited::Carry);

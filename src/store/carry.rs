@@ -49,6 +49,14 @@ pub(super) struct Carrying {
     done_at: Option<Offset>,
 }
 
+/// Where a step ends.
+#[derive(Clone, Copy)]
+struct Limit {
+    /// The end of the log that its rows may reach.
+    rows: Offset,
+    pending_bytes: usize,
+}
+
 /// Whose content is carried: a record's, by a copy of it.
 #[derive(Clone, Debug)]
 enum Content {
@@ -67,13 +75,20 @@ impl Store {
         self.log.retention_candidate(present).filter(|start| *start <= self.checkpoints.previous)
     }
 
-    /// Appends again what rests on records below `new_start`, some `budget` rows at a time.
-    pub fn carry_forward(&mut self, now: Timestamp, new_start: Offset, budget: usize) -> Carry {
+    /// Appends again what rests on records below `new_start`: some `rows` at a time, and no more once so many bytes are pending.
+    pub fn carry_forward(
+        &mut self,
+        now: Timestamp,
+        new_start: Offset,
+        rows: usize,
+        pending_bytes: usize,
+    ) -> Carry {
         let mut carrying = match self.carrying.take() {
             Some(carrying) if carrying.new_start >= new_start => carrying,
             _ => self.to_carry(new_start),
         };
-        let outcome = self.carry(now, &mut carrying, budget);
+        let rows = self.next_offset().saturating_add(rows.max(1) as u64);
+        let outcome = self.carry(now, &mut carrying, Limit { rows, pending_bytes });
         self.carrying = Some(carrying);
         outcome
     }
@@ -129,14 +144,17 @@ impl Store {
         }
     }
 
-    fn carry(&mut self, now: Timestamp, carrying: &mut Carrying, budget: usize) -> Carry {
+    fn is_over(&self, limit: Limit) -> bool {
+        self.next_offset() >= limit.rows || self.pending_bytes() >= limit.pending_bytes
+    }
+
+    fn carry(&mut self, now: Timestamp, carrying: &mut Carrying, limit: Limit) -> Carry {
         if carrying.done_at.is_some() {
             return Carry::Done;
         }
-        let limit = self.next_offset().saturating_add(budget.max(1) as u64);
         while let Some(client) = carrying.clients.pop_front() {
             self.carry_client(now, &client);
-            if self.next_offset() >= limit {
+            if self.is_over(limit) {
                 return Carry::Again;
             }
         }
@@ -156,7 +174,7 @@ impl Store {
                     }
                 }
             }
-            if self.next_offset() >= limit {
+            if self.is_over(limit) {
                 return Carry::Again;
             }
         }

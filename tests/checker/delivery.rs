@@ -107,7 +107,8 @@ impl Checker {
             return Err(format!("{} arrived {} times at QoS 2", known.sent, arrivals.at_qos2));
         }
         // Of a message that was sent twice, the first may be forgotten or refused, and one between them not.
-        let judged = known.is_single() || !(self.forgets || self.refuses);
+        let single = known.is_single() && (known.sendings == 1 || !self.refuses);
+        let judged = single || !(self.forgets || self.refuses);
         if arrivals.all == 1 && !run && judged {
             check_order(session, known, delivery, self.seq)?;
         }

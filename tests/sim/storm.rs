@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use tidelog::broker::Event;
+use tidelog::broker::OnWriteFailure;
+use tidelog::broker::StorageState;
 use tidelog::commitlog::disk::memory::Failure;
 use tidelog::commitlog::disk::memory::Injection;
 use tidelog::commitlog::disk::memory::Operation;
@@ -186,7 +188,13 @@ impl World {
             let delay = self.chance.delay(10 * MILLI, 2 * self.plan.crash);
             self.after(delay, Happening::Crash);
         }
-        if self.chance.percent(self.plan.stop_percent) && !self.calm && self.engine.is_some() {
+        // A process that ends because its disk has failed is not asked.
+        let ends = self.plan.settings.broker.on_write_failure == OnWriteFailure::Exit;
+        let asks = self
+            .engine
+            .as_ref()
+            .is_some_and(|engine| !(ends && engine.storage_state() == StorageState::ReadOnly));
+        if self.chance.percent(self.plan.stop_percent) && !self.calm && asks {
             self.trace.line(self.now, format_args!("asked to stop"));
             self.stops = true;
             self.after(STOPPING_MAX + 4 * self.plan.commit, Happening::StopOverdue(self.life));

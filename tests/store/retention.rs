@@ -112,7 +112,7 @@ fn nothing_goes_before_what_was_carried_is_durable() {
     let now = world.now;
     let start = world.store().retention_due(now).expect("there is too much");
     assert!(!world.truncate(start));
-    assert!(matches!(world.store().carry_forward(now, start, 2), Carry::Again));
+    assert!(matches!(world.store().carry_forward(now, start, 2, usize::MAX), Carry::Again));
     world.commit();
     assert!(!world.truncate(start));
     world.carry(start);
@@ -146,7 +146,7 @@ fn changes_between_the_steps_of_carrying_are_kept() {
     let now = world.now;
     let start = world.store().retention_due(now).expect("there is too much");
     world.publish("r/1", NewMessage { retain: true, ..PLAIN });
-    assert!(matches!(world.store().carry_forward(now, start, 1), Carry::Again));
+    assert!(matches!(world.store().carry_forward(now, start, 1, usize::MAX), Carry::Again));
     world.publish("r/2", NewMessage { retain: true, ..PLAIN });
     world.publish("r/3", NewMessage { retain: true, payload: b"", ..PLAIN });
     // The assignment goes back to the group, by a record that was carried moments ago.

@@ -211,7 +211,7 @@ impl World {
         let now = self.now;
         let Opened { store, reader, .. } = self.opened();
         loop {
-            match store.carry_forward(now, start, 3) {
+            match store.carry_forward(now, start, 3, usize::MAX) {
                 Carry::Again => {}
                 Carry::Fetch(request) => {
                     store.carry_fetched(now, &reader.read(&request).expect("a read"));
