@@ -12,7 +12,7 @@ pub(crate) const SETTINGS: &str = "segment_size = \"16 KiB\"\ntail_memory = \"1 
      checkpoint_interval = \"200ms\"\nclean_interval = \"100ms\"\n";
 
 /// How long the next segment may take to be replaced.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where a segment's header says how often it was cleaned, as `docs/format.md` has it.
 const GENERATION: std::ops::Range<usize> = 32..36;
@@ -25,12 +25,13 @@ pub(crate) fn replaced(data: &Path) -> u64 {
 }
 
 /// Waits until another segment is replaced, but not for ever: what is alive may be too much. The cleaner is at work then, or has
-/// just been.
-pub(crate) fn await_another(data: &Path, history: &History) {
+/// just been. Returns how often segments were replaced that are there now.
+pub(crate) fn await_another(data: &Path, history: &History) -> u64 {
     let (before, deadline) = (replaced(data), Instant::now() + PATIENCE);
     while replaced(data) == before && Instant::now() < deadline {
         history.await_acknowledged(10, PATIENCE / 100);
     }
+    replaced(data)
 }
 
 fn generation(segment: &Path) -> u32 {
