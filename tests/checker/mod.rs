@@ -300,8 +300,8 @@ impl Checker {
         let resumed = session_present.unwrap_or(may_be_present);
         let told = session_present.is_some() || !(may_be_present && may_be_absent);
         let (may_be_old, may_be_new) = client.presence.may_be(self.slack);
-        client.presence.connected(asked.expiry);
         let overtaken = client.presence.may_be_overtaken();
+        client.presence.connected(asked.expiry);
         if !resumed || !may_be_old {
             if let Some(mut old) = client.session.take() {
                 old.ended = Some(seq);

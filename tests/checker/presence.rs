@@ -102,7 +102,7 @@ impl Presence {
         self.session = Some(Confirmed { expiry, changed: None, closing_at: None, closed_at: None });
     }
 
-    /// Whether an earlier CONNECT, without an answer yet, may take the session over from the one that was answered last.
+    /// Whether an earlier CONNECT without an answer may have taken the session over from the one that is answered now, or still may.
     pub(super) fn may_be_overtaken(&self) -> bool {
         !self.unanswered.is_empty()
     }

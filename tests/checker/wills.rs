@@ -125,7 +125,7 @@ impl Wills {
         }
     }
 
-    /// An earlier CONNECT of the same client may reach the broker after this connection's.
+    /// An earlier CONNECT of the same client may come to the broker after this connection's.
     pub(super) fn may_be_overtaken(&mut self, connection: u64) {
         if let Some(will) = self.by_connection.get_mut(&connection) {
             will.obscured = true;
@@ -266,7 +266,7 @@ impl Wills {
 impl Will {
     /// Whether a new session of the same client, which ends the old one, may have brought it forward.
     fn ends_early(&self) -> bool {
-        self.unordered || matches!(self.again, Some((_, None | Some((_, false)))))
+        self.unordered || self.obscured || matches!(self.again, Some((_, None | Some((_, false)))))
     }
 
     fn fate(&self, slack: Slack) -> Fate {
