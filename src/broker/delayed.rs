@@ -155,8 +155,7 @@ impl Broker {
             let ended = !self.delayed.ending.is_empty();
             return if ended { Walk::WaitDurable } else { Walk::WaitDisk };
         }
-        let full = self.delayed.ending.len() >= ENDING_MAX
-            || self.store.pending_bytes() >= self.options.pending_bytes_max;
+        let full = self.delayed.ending.len() >= ENDING_MAX || self.is_backed_up();
         let next = self.next_delayed().filter(|_| !full);
         let Some((deadline, id, place)) = next else {
             let waits = full || !self.delayed.ending.is_empty();

@@ -3,9 +3,6 @@
 //! One world for each n: a broker with something in its log is killed and started again with the fault plotted; calls are
 //! counted from its first one. Whatever happens then, the broker after it keeps every promise.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -21,6 +18,7 @@ use crate::control::SYNC;
 use crate::control::WRITE;
 use crate::load::Load;
 use crate::load::Mix;
+use crate::model::side_by_side::side_by_side;
 use crate::number;
 use crate::rig::Rig;
 use crate::seed;
@@ -172,26 +170,16 @@ pub(crate) fn for_each_call(
         }
     };
     println!("FAULTS_SEED={seed}, calls {calls:?}");
-    let (next, hit) = (AtomicUsize::new(0), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..WORLDS {
-            scope.spawn(|| {
-                loop {
-                    let next = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(&call) = calls.get(next) else { return };
-                    let replay = format!(
-                        "FAULTS_SEED={seed} FAULTS_CALL={call} cargo test --test faults {test}"
-                    );
-                    println!("replay: {replay}");
-                    let outcome = world(call, &mut Chance::new(seed ^ (call << 32)));
-                    let violations = outcome.violations.join("\n");
-                    assert!(violations.is_empty(), "{violations}\n{replay}");
-                    hit.fetch_add(u64::from(outcome.hit), Ordering::Relaxed);
-                }
-            });
-        }
+    let hit = side_by_side(WORLDS, &calls, |call| {
+        let replay =
+            format!("FAULTS_SEED={seed} FAULTS_CALL={call} cargo test --test faults {test}");
+        println!("replay: {replay}");
+        let outcome = world(*call, &mut Chance::new(seed ^ (call << 32)));
+        let violations = outcome.violations.join("\n");
+        assert!(violations.is_empty(), "{violations}\n{replay}");
+        u64::from(outcome.hit)
     });
-    let (hit, all) = (hit.into_inner(), calls.len());
+    let (hit, all) = (hit.into_iter().sum::<u64>(), calls.len());
     println!("{hit} of {all} calls were hit");
     100 * hit / all as u64
 }

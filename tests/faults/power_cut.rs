@@ -1,13 +1,12 @@
 //! The power is cut under a mixed load, again and again, and every promise is kept.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::load::Load;
 use crate::load::Mix;
 use crate::load::cleaning;
+use crate::model::side_by_side::side_by_side;
 use crate::number;
 use crate::power::Lost;
 use crate::power::Names;
@@ -55,21 +54,10 @@ struct Verdict {
 fn power_cuts_lose_nothing_acknowledged() {
     let seed = seed();
     let cuts = number("FAULTS_CUTS").unwrap_or(CUTS);
-    let next = AtomicU64::new(0);
-    let worlds = || {
-        let mut verdicts = Vec::new();
-        loop {
-            let world = next.fetch_add(1, Ordering::Relaxed);
-            let left = cuts.saturating_sub(world * CUTS_OF_A_WORLD);
-            if left == 0 {
-                return verdicts;
-            }
-            verdicts.push(sound_world(seed + world, left.min(CUTS_OF_A_WORLD)));
-        }
-    };
-    let verdicts: Vec<Verdict> = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..WORLDS).map(|_| scope.spawn(worlds)).collect();
-        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    let worlds: Vec<u64> = (0..cuts.div_ceil(CUTS_OF_A_WORLD)).collect();
+    let verdicts = side_by_side(WORLDS, &worlds, |world| {
+        let left = cuts - world * CUTS_OF_A_WORLD;
+        sound_world(seed + world, left.min(CUTS_OF_A_WORLD))
     });
     let (mut acknowledged, mut cleaned, mut lost) = (0, 0, Lost::default());
     for verdict in verdicts {

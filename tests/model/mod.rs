@@ -6,3 +6,4 @@ mod actions;
 pub(crate) mod chance;
 pub(crate) mod client;
 pub(crate) mod persona;
+pub(crate) mod side_by_side;

@@ -29,12 +29,12 @@ mod world;
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 
 use model::chance;
 use model::client;
 use model::persona;
+use model::side_by_side::cores;
+use model::side_by_side::side_by_side;
 use world::Outcome;
 use world::World;
 
@@ -83,29 +83,9 @@ fn seeds() {
     }
     let (base, count) = number("SIM_SEEDS").map_or((0, SEEDS), |count| (fresh(), count));
     println!("seeds {base} to {}", base + count - 1);
-    // One simulation is one thread; several can run side by side.
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let stops = AtomicBool::new(false);
-    let share = |first: u64| {
-        for seed in (first..base + count).step_by(threads) {
-            if stops.load(Ordering::Relaxed) {
-                return;
-            }
-            if let Err(violation) = catch_unwind(|| check(seed)) {
-                stops.store(true, Ordering::Relaxed);
-                std::panic::resume_unwind(violation);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        let running: Vec<_> =
-            (base..).take(threads).map(|first| scope.spawn(move || share(first))).collect();
-        for thread in running {
-            if let Err(violation) = thread.join() {
-                std::panic::resume_unwind(violation);
-            }
-        }
-    });
+    // One simulation is one thread.
+    let seeds: Vec<u64> = (base..base + count).collect();
+    side_by_side(cores(), &seeds, |seed| check(*seed));
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Each bug put in on purpose has to be caught by some seed.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
-
 use tidelog::mutant::Mutant;
 use tidelog::mutant::activate;
 
+use crate::cores;
 use crate::run;
+use crate::side_by_side;
 
 /// How many seeds a bug may survive.
 const SEEDS_MAX: u64 = 150;
@@ -49,22 +48,14 @@ fn mutants() {
     for (mutant, command) in SEEN_ELSEWHERE {
         println!("{}: not tried here, but by {command}", mutant.name());
     }
-    let next = AtomicUsize::new(0);
-    let survivors_of_a_thread = || {
-        let mut survivors = Vec::new();
-        while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match caught(*mutant) {
-                Some((seed, violation)) => println!("{}: seed {seed}: {violation}", mutant.name()),
-                None => survivors.push(mutant.name()),
-            }
-        }
-        survivors
-    };
     // A bug is switched on for one thread.
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let survivors: Vec<&str> = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(survivors_of_a_thread)).collect();
-        running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    let survivors = side_by_side(cores(), &chosen, |mutant| match caught(*mutant) {
+        Some((seed, violation)) => {
+            println!("{}: seed {seed}: {violation}", mutant.name());
+            None
+        }
+        None => Some(mutant.name()),
     });
+    let survivors: Vec<&str> = survivors.into_iter().flatten().collect();
     assert!(survivors.is_empty(), "not caught in {SEEDS_MAX} seeds: {survivors:?}");
 }
