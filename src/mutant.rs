@@ -30,6 +30,10 @@ pub enum Mutant {
     NoLocalIgnored,
     /// Overlapping subscriptions get a copy each.
     OverlappingTwice,
+    /// Messages of one key go to several members of a group at a time.
+    KeyTornApart,
+    /// What was acknowledged in a group with manual commit counts as committed.
+    CommitAtAcknowledgement,
     /// Two members of a shared group get the same message.
     SharedToTwo,
     /// Messages are delivered after they have expired.
@@ -80,7 +84,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -93,6 +97,8 @@ impl Mutant {
         Self::WillAfterDisconnect,
         Self::NoLocalIgnored,
         Self::OverlappingTwice,
+        Self::KeyTornApart,
+        Self::CommitAtAcknowledgement,
         Self::SharedToTwo,
         Self::ExpiryIgnored,
         Self::UnsubscribeIgnored,
@@ -133,6 +139,8 @@ impl Mutant {
             Self::WillAfterDisconnect => "will_after_disconnect",
             Self::NoLocalIgnored => "no_local_ignored",
             Self::OverlappingTwice => "overlapping_twice",
+            Self::KeyTornApart => "key_torn_apart",
+            Self::CommitAtAcknowledgement => "commit_at_acknowledgement",
             Self::SharedToTwo => "shared_to_two",
             Self::ExpiryIgnored => "expiry_ignored",
             Self::UnsubscribeIgnored => "unsubscribe_ignored",

@@ -11,6 +11,7 @@ use crate::access::Grants;
 use crate::access::Identity;
 use crate::broker::Broker;
 use crate::broker::Timer;
+use crate::broker::client::AssignedKey;
 use crate::broker::client::AtHand;
 use crate::broker::client::Behind;
 use crate::broker::client::Client;
@@ -34,10 +35,10 @@ use crate::mqtt::Disconnect;
 use crate::mqtt::Packet;
 use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
-use crate::mqtt::SubscriptionFilter;
 use crate::mqtt::Text;
 use crate::mqtt::Violation;
 use crate::mutant::Mutant;
+use crate::session::Address;
 use crate::session::EXCLUSIVE;
 use crate::session::Grant;
 use crate::session::Inbound;
@@ -353,8 +354,9 @@ impl Broker {
         let Some(known) = self.clients.get(client.index()) else { return };
         let done =
             known.outbound.done_numbers().filter_map(|number| known.assigned_numbers.get(&number));
-        let counters: Vec<u64> = done.map(|(_, counter)| *counter).collect();
-        for counter in counters {
+        let settled: Vec<AssignedKey> = done.copied().collect();
+        for (place, counter) in settled {
+            self.hold_settled(client_id, (place, counter));
             self.store.put(self.now, Row::Assigned(client_id.clone(), counter, None));
         }
     }
@@ -372,10 +374,7 @@ impl Broker {
             .collect();
         for (counter, message, key) in unsent {
             self.store.put(self.now, Row::Assigned(client_id.clone(), counter, None));
-            if let Some(mut row) = self.store.state().group(&key).cloned() {
-                row.returned.push(message);
-                self.store.put(self.now, Row::Group(key, Some(row)));
-            }
+            self.give_back(&key, &[message]);
         }
     }
 
@@ -425,6 +424,7 @@ impl Broker {
             session.subscriptions.keys().filter_map(|filter| group_key(filter)).collect();
         // A group it has left may get something back, too.
         shared.extend(session.assigned.values().filter_map(|row| row.group.clone()));
+        shared.extend(self.groups_held_by(client_id));
         let held = session.subscriptions.keys().filter(|text| text.starts_with(EXCLUSIVE));
         let held: Vec<Text> = held.cloned().collect();
         let before = self.store.next_offset();
@@ -521,7 +521,9 @@ fn trace_connected(
 
 /// The group of a shared subscription's text.
 pub(super) fn group_key(text: &str) -> Option<GroupKey> {
-    let filter = SubscriptionFilter::parse(text).ok()?;
-    let share = filter.share()?.clone();
-    Some(GroupKey { share: Text::from(share), filter: Text::from(filter.filter().clone()) })
+    if !is_shared(text) {
+        return None;
+    }
+    let Address { share, filter, .. } = Address::parse(text).ok()?;
+    Some(GroupKey { share: share?.into(), filter: filter.into() })
 }

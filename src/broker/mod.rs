@@ -82,6 +82,8 @@ use crate::broker::router::GroupIndex;
 use crate::broker::router::Route;
 use crate::broker::router::Router;
 use crate::broker::share::Group;
+use crate::broker::share::Lag;
+use crate::broker::share::LagIndex;
 use crate::broker::timers::TimerWheel;
 use crate::collections::Map;
 use crate::commitlog::Offset;
@@ -116,6 +118,8 @@ pub struct Broker {
     epoch: u32,
     router: Router,
     groups: Slab<Group>,
+    /// Groups of which somebody asked how far they are behind; `None` while one has its turn.
+    lags: Slab<Option<Box<Lag>>>,
     /// Replays under way; `None` while one has its turn.
     replays: Slab<Option<Box<Replay>>>,
     group_indexes: BTreeMap<GroupKey, GroupIndex>,
@@ -206,6 +210,8 @@ enum Turn {
     Client(ClientRef),
     Group(GroupIndex),
     Replay(ReplayIndex),
+    /// A group's lag is counted.
+    Lag(LagIndex),
     /// The delayed messages that are due.
     Delayed,
 }
@@ -336,6 +342,7 @@ impl Broker {
             match self.turns.pop_front() {
                 Some(Turn::Client(client)) => self.turn_client(client),
                 Some(Turn::Group(group)) => self.turn_group(group),
+                Some(Turn::Lag(lag)) => self.turn_lag(lag),
                 Some(Turn::Replay(replay)) => self.turn_replay(replay),
                 Some(Turn::Delayed) => self.turn_delayed(),
                 None => return,

@@ -34,6 +34,8 @@ pub struct Options {
     pub sessions_max: usize,
     /// How many topics may have a retained message.
     pub retained_max: usize,
+    /// How many groups may be durable.
+    pub groups_max: usize,
     /// How many messages may be kept back until they are due.
     pub delayed_max: usize,
     /// How far off a message may be due.
@@ -71,6 +73,7 @@ impl Default for Options {
             subscriptions_max: 10_000,
             sessions_max: 1_000_000,
             retained_max: 1_000_000,
+            groups_max: 10_000,
             delayed_max: 100_000,
             delay_max: Duration::from_hours(365 * 24),
             output_bytes_max: 256 << 10,

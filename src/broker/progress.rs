@@ -88,6 +88,7 @@ impl Broker {
         let client_id = known.id.clone();
         let now = self.now;
         for (place, counter) in settled {
+            self.hold_settled(&client_id, (place, counter));
             if place >= position {
                 self.store.put(now, Row::Assigned(client_id.clone(), counter, None));
             }

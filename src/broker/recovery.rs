@@ -22,6 +22,7 @@ use crate::broker::retention::RetentionState;
 use crate::broker::router::Router;
 use crate::broker::timers::TimerWheel;
 use crate::collections::Map;
+use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
 use crate::store::GroupKey;
 use crate::store::Row;
@@ -57,6 +58,7 @@ impl Broker {
             epoch: 0,
             router: Router::new(),
             groups: Slab::new(),
+            lags: Slab::new(),
             replays: Slab::new(),
             group_indexes: BTreeMap::new(),
             unrouted: VecDeque::new(),
@@ -118,9 +120,18 @@ impl Broker {
                 group.sessions.insert(client_id);
             }
         }
-        let known: Vec<GroupKey> = self.store.state().groups().keys().cloned().collect();
-        for key in known.into_iter().filter(|key| !self.group_indexes.contains_key(key)) {
-            self.store.put(self.now, Row::Group(key, None));
+        let known: Vec<(GroupKey, Offset, bool)> = {
+            let groups = self.store.state().groups().iter();
+            let known = groups.filter(|(key, _)| !self.group_indexes.contains_key(key));
+            known.map(|(key, row)| (key.clone(), row.position, row.declared.is_some())).collect()
+        };
+        for (key, position, declared) in known {
+            if declared {
+                let index = self.group_of(&key, position, false);
+                self.queue_group_turn(index);
+            } else {
+                self.store.put(self.now, Row::Group(key, None));
+            }
         }
     }
 

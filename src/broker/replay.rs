@@ -431,6 +431,7 @@ impl Broker {
             meta: span.meta,
             subscription_ids: span.subscription_id.into_iter().collect(),
             group: None,
+            key: None,
         };
         let (place, counter) = self.assign(replay.client, &replay.client_id, row);
         if let Some(known) = self.clients.get_mut(replay.client.index()) {

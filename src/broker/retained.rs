@@ -240,6 +240,7 @@ impl Broker {
             meta: span.meta,
             subscription_ids: span.subscription_id.into_iter().collect(),
             group: None,
+            key: None,
         };
         self.assign(client, &client_id, row);
         Walk::More

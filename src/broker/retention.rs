@@ -139,8 +139,10 @@ impl Broker {
         let sessions = state.sessions().filter(|(_, session)| {
             session.session.is_some() && session.progress.position < new_start
         });
-        let groups = state.groups().iter().filter(|(_, row)| {
-            row.position < new_start || row.returned.iter().any(|offset| *offset < new_start)
+        let groups = state.groups().iter().filter(|(key, row)| {
+            let held = state.held().get(key).and_then(|held| held.keys().next());
+            let first = held.into_iter().chain(&row.returned).min();
+            row.position < new_start || first.is_some_and(|first| *first < new_start)
         });
         sessions
             .map(|(client_id, _)| Mover::Session(client_id.clone()))
@@ -348,9 +350,10 @@ impl Broker {
     }
 
     fn move_group(&mut self, key: &GroupKey, new_start: Offset, messages: u64) {
-        let Some(GroupRow { position, returned }) = self.store.state().group(key).cloned() else {
-            return;
-        };
+        let Some(row) = self.store.state().group(key).cloned() else { return };
+        let GroupRow { position, returned, declared } = row;
+        let held = self.held_where(key, |_, message| message < new_start);
+        self.drop_held(key, &held);
         let lost = returned.iter().filter(|offset| **offset < new_start).count() as u64
             + if position < new_start { messages } else { 0 };
         if lost > 0 {
@@ -365,6 +368,7 @@ impl Broker {
         let row = GroupRow {
             position: position.max(new_start),
             returned: returned.into_iter().filter(|offset| *offset >= new_start).collect(),
+            declared,
         };
         self.store.put(self.now, Row::Group(key.clone(), Some(row)));
     }

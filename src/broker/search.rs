@@ -1,4 +1,4 @@
-//! Where `last-N` begins: a search backwards through the log, in windows that grow.
+//! Where `last-N` begins, for a replay or a group: a search backwards through the log, in windows that grow.
 //!
 //! ```text
 //!   start of the log ……… [   window 3   ][ window 2 ][ 1 ] where it was asked
@@ -8,6 +8,7 @@
 //! them, the replay begins at the right one in the last window. Nothing but offsets is kept, and no more than were asked for.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::broker::Broker;
@@ -17,6 +18,7 @@ use crate::broker::replay::Replay;
 use crate::broker::replay::ReplayIndex;
 use crate::broker::walk::Cursor;
 use crate::broker::walk::Walk;
+use crate::commitlog::KeyMatcher;
 use crate::commitlog::Offset;
 use crate::store::MessageView;
 
@@ -26,7 +28,7 @@ const WINDOW_MIN: u64 = 1_024;
 /// How much wider each window is than the one before.
 const WINDOW_GROWTH: u64 = 4;
 
-/// The search of one replay.
+/// One search.
 #[derive(Debug)]
 pub(super) struct Search {
     /// The window.
@@ -74,47 +76,72 @@ fn below(offset: Offset, width: u64, start: Offset) -> Offset {
 impl Broker {
     /// One step of the search for where a replay begins.
     pub(super) fn step_search(&mut self, index: ReplayIndex, replay: &mut Replay) -> Walk {
-        let Some(mut search) = replay.search.take() else { return self.begin_search(replay) };
-        let walk = self.search_on(index, replay, &mut search);
-        if replay.row.last.is_some() {
-            replay.search = Some(search);
+        let Some(last) = replay.row.last else { return Walk::More };
+        let search = replay.search.take();
+        let search = search
+            .map_or_else(|| self.search_from(replay.row.position, last, &mut replay.cursor), Ok);
+        let mut search = match search {
+            Ok(search) => search,
+            Err(walk) => return walk,
+        };
+        let mut cursor = std::mem::replace(&mut replay.cursor, Cursor::at(Offset::ZERO));
+        let matcher = Arc::clone(&replay.matcher);
+        let counts =
+            |broker: &Self, message: &Message<'_>| broker.replayed_qos(replay, message).is_some();
+        let step = self.search_on(Turn::Replay(index), &mut cursor, &matcher, &mut search, counts);
+        replay.cursor = cursor;
+        match step {
+            Ok(position) => {
+                replay.row.position = position;
+                replay.row.last = None;
+                Walk::More
+            }
+            Err(walk) => {
+                replay.search = Some(search);
+                walk
+            }
         }
-        walk
     }
 
-    fn search_on(&mut self, index: ReplayIndex, replay: &mut Replay, search: &mut Search) -> Walk {
-        if let Some(record) = replay.cursor.chunk.pop_front() {
+    /// A search for the last messages below `to`, which begins when everything that is there can be read.
+    pub(super) fn search_from(
+        &self,
+        to: Offset,
+        last: NonZeroU32,
+        cursor: &mut Cursor,
+    ) -> Result<Search, Walk> {
+        if self.routed < to {
+            return Err(Walk::WaitDurable);
+        }
+        let wanted = usize::try_from(last.get()).unwrap_or(usize::MAX);
+        let search = Search::new(to, wanted, self.store.start_offset());
+        *cursor = Cursor::at(search.from);
+        Ok(search)
+    }
+
+    /// One step of a search: where it ends, with the cursor there, or how the step ended.
+    pub(super) fn search_on(
+        &mut self,
+        turn: Turn,
+        cursor: &mut Cursor,
+        matcher: &Arc<dyn KeyMatcher>,
+        search: &mut Search,
+        counts: impl Fn(&Self, &Message<'_>) -> bool,
+    ) -> Result<Offset, Walk> {
+        if let Some(record) = cursor.chunk.pop_front() {
             let view = MessageView::from_record(&record).filter(|view| view.offset < search.to);
             let message = view.as_ref().map(Message::from);
-            if message.is_some_and(|message| self.replayed_qos(replay, &message).is_some()) {
+            if message.is_some_and(|message| counts(self, &message)) {
                 search.note(record.offset);
             }
-            return Walk::More;
+            return Err(Walk::More);
         }
-        if replay.cursor.scanned < search.to {
-            let matcher = Arc::clone(&replay.matcher);
-            return self.read_on(Turn::Replay(index), &mut replay.cursor, search.to, &matcher);
+        if cursor.scanned < search.to {
+            return Err(self.read_on(turn, cursor, search.to, matcher));
         }
         let found = search.close(self.store.start_offset());
-        if let Some(position) = found {
-            replay.row.position = position;
-            replay.row.last = None;
-        }
-        replay.cursor = Cursor::at(found.unwrap_or(search.from));
-        Walk::More
-    }
-
-    /// The search begins when everything that was there when it was asked for can be read.
-    fn begin_search(&mut self, replay: &mut Replay) -> Walk {
-        let (to, wanted) = (replay.row.position, replay.row.last);
-        if self.routed < to {
-            return Walk::WaitDurable;
-        }
-        let wanted = wanted.map_or(0, |last| usize::try_from(last.get()).unwrap_or(usize::MAX));
-        let search = Search::new(to, wanted, self.store.start_offset());
-        replay.cursor = Cursor::at(search.from);
-        replay.search = Some(search);
-        Walk::More
+        *cursor = Cursor::at(found.unwrap_or(search.from));
+        found.ok_or(Walk::More)
     }
 }
 

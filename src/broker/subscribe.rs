@@ -13,6 +13,7 @@ use crate::broker::client::Run;
 use crate::broker::control::is_own_reply;
 use crate::broker::control::is_request;
 use crate::broker::coverage::grant_of;
+use crate::broker::lifecycle::group_key;
 use crate::broker::replay::REPLAYS_MAX;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
@@ -60,7 +61,7 @@ impl Broker {
             let rest = subscribe.filters.get(index + 1..).unwrap_or_default();
             let again = rest.len() < FILTERS_COMPARED_MAX
                 && rest.iter().any(|later| later.filter == filter.filter);
-            let asked = match self.asked(&client_id, &filter.filter, &wishes) {
+            let asked = match self.asked(&client_id, filter, &wishes) {
                 Ok(asked) => asked,
                 Err(error) => {
                     suback.reason_codes.push(ReasonCode::TopicFilterInvalid);
@@ -170,12 +171,8 @@ impl Broker {
         self.subscription_changed(client);
         // The row lets go of spans that the session's progress has passed.
         self.progress_lags(client);
-        if let Some(share) = wanted.filter.share() {
-            let key = GroupKey {
-                share: Text::from(share.clone()),
-                filter: Text::from(wanted.filter.filter().clone()),
-            };
-            self.enter_group(client, &key, &span);
+        if let Some((key, row)) = &asked.group {
+            self.enter_group(client, key, row.as_ref(), &span);
         } else {
             self.enter_subscription(client, client_id, text, &span, &asked.replay);
         }
@@ -257,12 +254,24 @@ impl Broker {
         self.queue_turn(client);
     }
 
-    fn enter_group(&mut self, client: ClientRef, key: &GroupKey, span: &Span) {
-        if self.store.state().group(key).is_none() {
-            let row = GroupRow { position: self.store.next_offset(), returned: Vec::new() };
-            self.store.put(self.now, Row::Group(key.clone(), Some(row)));
-        }
-        let index = self.group_of(key, self.store.next_offset(), true);
+    fn enter_group(
+        &mut self,
+        client: ClientRef,
+        key: &GroupKey,
+        new: Option<&GroupRow>,
+        span: &Span,
+    ) {
+        let index = match new {
+            // Another filter of the packet may have made it.
+            Some(row) if self.store.state().group(key).is_none() => self.declare_group(key, row),
+            _ => {
+                if self.store.state().group(key).is_none() {
+                    let row = GroupRow::at(self.store.next_offset());
+                    self.store.put(self.now, Row::Group(key.clone(), Some(row)));
+                }
+                self.group_of(key, self.store.next_offset(), true)
+            }
+        };
         self.join_group(index, client, grant_of(span));
     }
 
@@ -327,11 +336,7 @@ impl Broker {
             self.store.put(self.now, Row::Subscription(client_id.clone(), text.clone(), row));
         self.subscription_changed(client);
         self.progress_lags(client);
-        if let Some(share) = filter.share() {
-            let key = GroupKey {
-                share: Text::from(share.clone()),
-                filter: Text::from(filter.filter().clone()),
-            };
+        if let Some(key) = group_key(text) {
             if let Some(index) = self.group_indexes.get(&key).copied() {
                 self.part_group(index, client);
                 if let Some(known) = self.clients.get_mut(client.index()) {

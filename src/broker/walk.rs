@@ -1,4 +1,4 @@
-//! A walk through the log, of a client or a shared group that is behind, or of a replay: its turns, what it reads ahead, what it waits for.
+//! A walk through the log, of a client or a shared group that is behind, of a replay or of a count: its turns, what it reads ahead, what it waits for.
 //!
 //! ```text
 //!   ─── had its turn ───┬─── chunk: read, had no turn ───┬─── not read yet ───► what the router has handed on
@@ -100,6 +100,7 @@ impl Broker {
             Turn::Client(client) => self.queue_turn(client),
             Turn::Group(group) => self.queue_group_turn(group),
             Turn::Replay(replay) => self.queue_replay_turn(replay),
+            Turn::Lag(_) => self.turns.push_back(turn),
             Turn::Delayed => self.queue_delayed_turn(),
         }
     }
@@ -116,6 +117,7 @@ impl Broker {
             }
             Turn::Group(group) => self.groups.get_mut(group)?.cursor(),
             Turn::Replay(replay) => Some(&mut self.replays.get_mut(replay)?.as_mut()?.cursor),
+            Turn::Lag(lag) => Some(&mut self.lags.get_mut(lag)?.as_mut()?.cursor),
             Turn::Delayed => Some(self.delayed.cursor()),
         }
     }

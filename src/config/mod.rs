@@ -160,6 +160,9 @@ pub struct Limits {
     /// Topics that may have a retained message.
     #[serde(deserialize_with = "values::count")]
     pub retained_messages: u32,
+    /// Groups that last without members.
+    #[serde(deserialize_with = "values::count")]
+    pub groups_max: u32,
     /// Messages that are kept back until they are due.
     #[serde(deserialize_with = "values::count")]
     pub delayed_max: u32,
@@ -418,6 +421,7 @@ impl Default for Limits {
             session_expiry_max: None,
             sessions: 1_000_000,
             retained_messages: 1_000_000,
+            groups_max: 10_000,
             delayed_max: 100_000,
             delay_max: Duration::from_hours(365 * 24),
             subscriptions_per_client: 10_000,

@@ -128,7 +128,14 @@ impl<'a> PropertiesView<'a> {
 
     /// The User Properties, in the order sent. [MQTT-3.3.2-18]
     pub fn user_properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        walk(self.block).filter_map(|(id, property)| {
+        Self::user_properties_in(self.block)
+    }
+
+    /// The User Properties in a message's property block, up to the first that is broken.
+    pub fn user_properties_in(
+        block: &'a [u8],
+    ) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        walk(block).filter_map(|(id, property)| {
             if id != id::USER_PROPERTY {
                 return None;
             }

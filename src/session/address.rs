@@ -71,7 +71,7 @@ pub enum Start {
 pub enum AddressError {
     /// A `$` prefix that does not exist, or not here.
     #[error(
-        "unknown prefix: $share/GROUP/FILTER, $replay/START/FILTER, $meta/FILTER, $meta/$replay/START/FILTER, $exclusive/FILTER"
+        "unknown prefix: $share/GROUP/FILTER, $share/GROUP/$replay/START/FILTER, $replay/START/FILTER, $meta/FILTER, $meta/$replay/START/FILTER, $exclusive/FILTER"
     )]
     UnknownPrefix,
     /// A start that can't be read.
@@ -99,9 +99,35 @@ pub enum AddressError {
     /// A pace that can't be read.
     #[error("bad pace: max | 1x | 10x, up to 1000x")]
     BadPace,
-    /// A prefix or a wish that is not for shared or exclusive subscriptions.
-    #[error("$replay and $meta do not go with $share or $exclusive")]
+    /// A prefix or a wish that is not for exclusive subscriptions.
+    #[error("$replay and $meta do not go with $exclusive")]
+    NotExclusive,
+    /// An end or a pace for a group.
+    #[error("until, limit and pace do not go with $share")]
     NotShared,
+    /// A strategy that can't be read.
+    #[error("bad strategy: least-inflight | round-robin | random | sticky | key | exclusive")]
+    BadStrategy,
+    /// A commit mode that can't be read.
+    #[error("bad commit: ack | manual")]
+    BadCommit,
+    /// What only a group has, without one.
+    #[error("strategy and commit need a group with a start: $share/GROUP/$replay/START/FILTER")]
+    GroupMissing,
+    /// A group that was declared with other words, or has begun without any.
+    #[error(
+        "the group exists with another start, strategy or commit: $ctl/groups/GROUP/seek moves it"
+    )]
+    OtherGroup,
+    /// A second subscription of the session to the same group.
+    #[error("the session is in this group already, by another subscription")]
+    AlreadyMember,
+    /// A member of a group with manual commit that acknowledges nothing.
+    #[error("a group with manual commit needs QoS 1 or 2")]
+    NoAcknowledgement,
+    /// More durable groups than are allowed.
+    #[error("there are as many groups as are allowed: limits.groups_max")]
+    TooManyGroups,
     /// What is behind the prefixes is no topic filter, or the group's name is none.
     #[error("{0}")]
     Filter(#[from] Violation),
@@ -124,7 +150,7 @@ impl Address {
         if exclusive {
             rest = rest.strip_prefix(EXCLUSIVE).unwrap_or(rest);
             if rest.starts_with(META) || rest.starts_with(REPLAY) {
-                return Err(AddressError::NotShared);
+                return Err(AddressError::NotExclusive);
             }
         }
         let meta = rest.starts_with(META);
@@ -295,8 +321,8 @@ mod tests {
             ("$exclusive/", AddressError::Filter(Violation::TopicFilterEmpty)),
             ("$exclusive/$SYS/#", AddressError::UnknownPrefix),
             ("$exclusive/$exclusive/a", AddressError::UnknownPrefix),
-            ("$exclusive/$meta/a", AddressError::NotShared),
-            ("$exclusive/$replay/earliest/a", AddressError::NotShared),
+            ("$exclusive/$meta/a", AddressError::NotExclusive),
+            ("$exclusive/$replay/earliest/a", AddressError::NotExclusive),
             ("$share/g/$exclusive/a", AddressError::UnknownPrefix),
             ("$meta/$ctl/reply/me", AddressError::UnknownPrefix),
             ("$ctl/delayed/list", AddressError::UnknownPrefix),

@@ -8,11 +8,13 @@
 //! - [`Grants`]: what overlapping subscriptions say together about one message.
 //! - [`Limits`]: what both sides agreed on in CONNECT and CONNACK.
 //! - [`InboundAliases`], [`OutboundAliases`]: topic aliases.
+//! - [`Strategy`], [`Commit`]: what a durable group is declared with.
 //! - [`Address`]: what a subscription's text asks for beyond a topic filter; [`Wishes`]: what the user properties of a SUBSCRIBE do.
 
 mod address;
 mod alias;
 mod grant;
+mod group;
 mod inbound;
 mod limits;
 mod outbound;
@@ -33,6 +35,8 @@ pub use grant::Effective;
 pub use grant::Grant;
 pub use grant::Grants;
 pub use grant::Meta;
+pub use group::Commit;
+pub use group::Strategy;
 pub use inbound::Inbound;
 pub use limits::Limits;
 pub use limits::Options;

@@ -1,4 +1,5 @@
-//! What the user properties of a SUBSCRIBE ask for: where a replay begins and ends, how fast it is, and whether positions are told.
+//! What the user properties of a SUBSCRIBE ask for: where a replay begins and ends, how fast it is, whether positions are
+//! told, and how a group works.
 //!
 //! They hold for every filter of the packet. Pure text, as [`Address`](crate::session::Address) is. User properties with other names
 //! are the client's own business.
@@ -8,7 +9,9 @@ use std::num::NonZeroU32;
 use crate::mqtt::Text;
 use crate::mqtt::UserProperties;
 use crate::session::AddressError;
+use crate::session::Commit;
 use crate::session::Start;
+use crate::session::Strategy;
 
 /// The fastest pace that has a number.
 const SPEED_MAX: u32 = 1_000;
@@ -26,6 +29,10 @@ pub struct Wishes {
     pub speed: Option<NonZeroU32>,
     /// `meta=1`: deliveries tell their position.
     pub meta: bool,
+    /// `strategy`: who of a group gets the next message.
+    pub strategy: Option<Strategy>,
+    /// `commit`: what ends the delivery of a group's message.
+    pub commit: Option<Commit>,
 }
 
 impl Wishes {
@@ -43,10 +50,22 @@ impl Wishes {
                 "limit" => wishes.limit = Some(limit(value)?),
                 "pace" => wishes.speed = pace(value)?,
                 "meta" => wishes.meta = &**value == "1",
+                "strategy" => {
+                    let strategy = Strategy::from_name(value);
+                    wishes.strategy = Some(strategy.ok_or(AddressError::BadStrategy)?);
+                }
+                "commit" => {
+                    wishes.commit = Some(Commit::from_name(value).ok_or(AddressError::BadCommit)?);
+                }
                 _ => {}
             }
         }
         Ok(wishes)
+    }
+
+    /// Whether it says how a group works.
+    pub fn is_of_group(&self) -> bool {
+        self.strategy.is_some() || self.commit.is_some()
     }
 
     /// Whether it says how a replay goes on or ends, which needs one that begins.
@@ -95,6 +114,8 @@ mod tests {
             ("limit", "3"),
             ("pace", "10x"),
             ("meta", "1"),
+            ("strategy", "least-inflight"),
+            ("commit", "manual"),
             ("colour", "blue"),
         ]);
         let expected = Wishes {
@@ -103,6 +124,8 @@ mod tests {
             limit: Some(3),
             speed: NonZeroU32::new(10),
             meta: true,
+            strategy: Some(Strategy::LeastInflight),
+            commit: Some(Commit::Manual),
         };
         assert_eq!(read, Ok(expected));
         assert_eq!(wishes(&[("pace", "max"), ("meta", "0")]), Ok(Wishes::default()));
@@ -123,6 +146,8 @@ mod tests {
             ("pace", "1001x", AddressError::BadPace),
             ("pace", "1", AddressError::BadPace),
             ("pace", "+1x", AddressError::BadPace),
+            ("strategy", "fastest", AddressError::BadStrategy),
+            ("commit", "1", AddressError::BadCommit),
         ] {
             assert_eq!(wishes(&[(name, value)]), Err(error), "{name}={value}");
         }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A client whose oldest row lies in the part that goes is carried with all its rows; a retained or delayed message with its
-//! content; shared groups and the clock always, and last: groups also change by rows of others.
+//! content; what a group holds with its row; shared groups and the clock always, and last: groups also change by rows of others.
 
 use std::collections::VecDeque;
 
@@ -21,6 +21,7 @@ use crate::commitlog::Truncation;
 use crate::mqtt::ClientId;
 use crate::mqtt::TopicName;
 use crate::store::DelayedRow;
+use crate::store::GroupKey;
 use crate::store::Kind;
 use crate::store::RetainedRow;
 use crate::store::Row;
@@ -45,6 +46,8 @@ pub(super) struct Carrying {
     new_start: Offset,
     clients: VecDeque<ClientId>,
     contents: VecDeque<Content>,
+    /// Messages that are held, of each group.
+    held: VecDeque<(GroupKey, Offset)>,
     /// The end of the log when all was carried.
     done_at: Option<Offset>,
 }
@@ -132,6 +135,7 @@ impl Store {
             new_start,
             clients: self.state.clients_older_than(new_start),
             contents: retained.chain(delayed.map(|(id, _)| Content::Delayed(*id))).collect(),
+            held: self.state.held_older_than(new_start),
             done_at: None,
         }
     }
@@ -178,6 +182,12 @@ impl Store {
                 return Carry::Again;
             }
         }
+        while let Some((group, message)) = carrying.held.pop_front() {
+            self.carry_held(now, group, message);
+            if self.is_over(limit) {
+                return Carry::Again;
+            }
+        }
         self.carry_groups(now);
         carrying.done_at = Some(self.next_offset());
         Carry::Done
@@ -218,6 +228,13 @@ impl Store {
         };
         self.contents_lost += u64::from(lost);
         self.put(now, row);
+    }
+
+    fn carry_held(&mut self, now: Timestamp, group: GroupKey, message: Offset) {
+        let held = self.state.held().get(&group).and_then(|held| held.get(&message));
+        if let Some(row) = held.map(|held| held.row.clone()) {
+            self.put(now, Row::Held(group, message, Some(row)));
+        }
     }
 
     /// Appends a record of every shared group.

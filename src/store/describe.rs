@@ -69,7 +69,8 @@ fn content(kind: Kind, record: &StoredRecord) -> Option<Value> {
         | Kind::Group
         | Kind::Retained
         | Kind::Clock
-        | Kind::Delayed => {
+        | Kind::Delayed
+        | Kind::Held => {
             let row = Row::decode(kind, record.key(), record.value())?;
             let mut fields = Map::new();
             extend(&mut fields, describe_key(&row.key()));
@@ -117,6 +118,11 @@ fn describe_key(key: &RowKey) -> Value {
         RowKey::Retained(topic) => json!({ "topic": topic.as_str() }),
         RowKey::Clock => json!({}),
         RowKey::Delayed(id) => json!({ "id": number(*id) }),
+        RowKey::Held(group, message) => {
+            let mut value = describe_group_key(group);
+            insert(&mut value, "message", number(*message));
+            value
+        }
     }
 }
 
@@ -133,6 +139,9 @@ fn describe_row(row: &Row, record: &StoredRecord) -> Option<Value> {
         Row::Retained(_, row) => row.as_ref().map(|row| describe_retained(row, record)),
         Row::Clock(row) => Some(describe_clock(row)),
         Row::Delayed(_, row) => row.as_ref().map(|row| describe_delayed(row, record)),
+        Row::Held(_, _, row) => {
+            row.as_ref().map(|row| json!({ "client": row.client.as_str(), "key": row.key }))
+        }
     }
 }
 
@@ -223,6 +232,9 @@ fn describe_assigned(row: &AssignedRow) -> Value {
     if row.meta != Meta::None {
         insert(&mut value, "meta", row.meta.as_u8().into());
     }
+    if let Some(key) = row.key {
+        insert(&mut value, "key", key.into());
+    }
     value
 }
 
@@ -244,10 +256,21 @@ fn describe_group_key(group: &GroupKey) -> Value {
 }
 
 fn describe_group(row: &GroupRow) -> Value {
-    json!({
+    let mut value = json!({
         "position": number(row.position),
         "returned": row.returned.iter().copied().map(number).collect::<Vec<_>>(),
-    })
+    });
+    if let Some(declared) = &row.declared {
+        let declared = json!({
+            "start": declared.start.as_str(),
+            "strategy": declared.strategy.name(),
+            "commit": declared.commit.name(),
+            "not_before": declared.not_before.map(moment),
+            "last": declared.last,
+        });
+        insert(&mut value, "declared", declared);
+    }
+    value
 }
 
 fn describe_retained(row: &RetainedRow, record: &StoredRecord) -> Value {

@@ -156,7 +156,8 @@ impl<'a> MessageView<'a> {
             | Kind::Will
             | Kind::Group
             | Kind::Origin
-            | Kind::Clock => None,
+            | Kind::Clock
+            | Kind::Held => None,
         }
     }
 

@@ -65,10 +65,12 @@ pub use recovery::RebuildReason;
 pub use recovery::RecoverySummary;
 pub use rows::AssignedRow;
 pub use rows::ClockRow;
+pub use rows::Declared;
 pub use rows::DelayedRow;
 pub use rows::Due;
 pub use rows::GroupKey;
 pub use rows::GroupRow;
+pub use rows::HeldRow;
 pub use rows::Jump;
 pub use rows::Kind;
 pub use rows::ProgressRow;
@@ -82,6 +84,7 @@ pub use rows::SubscriptionRow;
 pub use rows::WillRow;
 pub use sled_store::SledStateStore;
 pub use state::Delayed;
+pub use state::Held;
 pub use state::Retained;
 pub use state::Run;
 pub use state::SessionState;
@@ -366,7 +369,8 @@ impl Store {
             | Row::Retained(..)
             | Row::Will(..)
             | Row::Clock(_)
-            | Row::Delayed(..) => true,
+            | Row::Delayed(..)
+            | Row::Held(..) => true,
             Row::Session(client, None) => self
                 .state
                 .session(client)

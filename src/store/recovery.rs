@@ -401,7 +401,8 @@ impl Fold {
             | Kind::Group
             | Kind::Retained
             | Kind::Clock
-            | Kind::Delayed) => {
+            | Kind::Delayed
+            | Kind::Held) => {
                 let row = Row::decode(kind, record.key(), record.value())?;
                 self.state.put(row, record.offset, true, &mut self.changes);
             }

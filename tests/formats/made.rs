@@ -16,11 +16,15 @@ use tidelog::mqtt::QoS;
 use tidelog::mqtt::RetainHandling;
 use tidelog::mqtt::Text;
 use tidelog::mqtt::TopicName;
+use tidelog::session::Commit;
 use tidelog::session::Meta;
+use tidelog::session::Strategy;
 use tidelog::store::AssignedRow;
+use tidelog::store::Declared;
 use tidelog::store::Due;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
+use tidelog::store::HeldRow;
 use tidelog::store::MemoryStateStore;
 use tidelog::store::NewMessage;
 use tidelog::store::Opened;
@@ -100,6 +104,8 @@ pub(crate) fn make() -> MemoryDisk {
     making.commit();
     replayed(&mut making);
     making.commit();
+    durable_groups(&mut making);
+    making.commit();
     drop(making);
     disk
 }
@@ -172,7 +178,10 @@ fn sessions(making: &mut Making) {
     making.put(Row::Subscription(client("two"), text("$share/readers/plant/#"), Some(shared)));
     let key = GroupKey { share: text("readers"), filter: text("plant/#") };
     let position = Offset::new(9);
-    making.put(Row::Group(key, Some(GroupRow { position, returned: vec![Offset::new(5)] })));
+    making.put(Row::Group(
+        key,
+        Some(GroupRow { position, returned: vec![Offset::new(5)], ..GroupRow::default() }),
+    ));
     making.put(Row::Will(client("one"), Some(will())));
 }
 
@@ -228,7 +237,7 @@ fn pass_all(making: &mut Making) {
         making.put(Row::Progress(client(name), progress));
     }
     let key = GroupKey { share: text("readers"), filter: text("plant/#") };
-    making.put(Row::Group(key, Some(GroupRow { position, returned: Vec::new() })));
+    making.put(Row::Group(key, Some(GroupRow { position, ..GroupRow::default() })));
     making.commit();
 }
 
@@ -291,8 +300,50 @@ fn replayed(making: &mut Making) {
         meta: Meta::Properties,
         subscription_ids: [1].into_iter().collect(),
         group: None,
+        key: None,
     };
     making.put(Row::Assigned(client("one"), 0, Some(row)));
+}
+
+/// Durable groups with everything that they may have, which were removed, and what they gave and held.
+fn durable_groups(making: &mut Making) {
+    for (share, strategy, commit) in
+        [("plain", Strategy::Sticky, Commit::Ack), ("ordered", Strategy::Key, Commit::Manual)]
+    {
+        let key = GroupKey { share: text(share), filter: text("plant/#") };
+        let declared = Declared {
+            start: text("ago-15m"),
+            strategy,
+            commit,
+            not_before: Some(BEGIN),
+            last: NonZeroU32::new(10),
+        };
+        let row = GroupRow {
+            position: Offset::new(17),
+            returned: vec![Offset::new(4), Offset::new(9)],
+            declared: Some(Box::new(declared)),
+        };
+        making.put(Row::Group(key.clone(), Some(row)));
+        let row = AssignedRow {
+            place: Some(Offset::new(63)),
+            message: Offset::new(16),
+            qos: QoS::AtLeastOnce,
+            retained: false,
+            replayed: false,
+            meta: Meta::None,
+            subscription_ids: [1].into_iter().collect(),
+            group: Some(key.clone()),
+            key: Some(0x0123_4567_89ab_cdef),
+        };
+        making.put(Row::Assigned(client("one"), 1, Some(row)));
+        making.put(Row::Assigned(client("one"), 1, None));
+        for message in [14, 15] {
+            let row = HeldRow { client: client("one"), key: Some(message) };
+            making.put(Row::Held(key.clone(), Offset::new(message), Some(row)));
+            making.put(Row::Held(key.clone(), Offset::new(message), None));
+        }
+        making.put(Row::Group(key, None));
+    }
 }
 
 /// What a session and a group have on their way.
@@ -318,6 +369,7 @@ fn in_flight(making: &mut Making) {
             meta: Meta::None,
             subscription_ids: [1, 268_435_455].into_iter().collect(),
             group,
+            key: None,
         };
         making.put(Row::Assigned(client("two"), counter, Some(row)));
     }

@@ -31,7 +31,7 @@ use tidelog::store::Store;
 use tidelog::time::Timestamp;
 
 /// The directory that has what this version writes, and what is added to the name of the one that has it cleaned.
-const NEWEST: &str = "format-1-queues";
+const NEWEST: &str = "format-1-groups";
 const CLEANED: &str = "-cleaned";
 /// What a directory's records are, one JSON object a line, as `tidelog log dump` prints them.
 const EXPECTED: &str = "expected.jsonl";

@@ -181,7 +181,10 @@ fn long_names_and_long_rows_come_back_and_shrink() {
         let returned = (0..count).map(|n| Offset::new(n * 1_000_000)).collect();
         put(
             &mut world,
-            Row::Group(group.clone(), Some(GroupRow { position: Offset::MAX, returned })),
+            Row::Group(
+                group.clone(),
+                Some(GroupRow { position: Offset::MAX, returned, ..GroupRow::default() }),
+            ),
         );
         world.commit();
         assert!(world.checkpoint());

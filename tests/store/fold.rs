@@ -58,11 +58,18 @@ fn an_assignment_moves_its_group() {
     let returned = vec![Offset::new(3), Offset::new(4)];
     let state = fold(vec![
         begin(),
-        Row::Group(group(), Some(GroupRow { position: Offset::new(8), returned })),
+        Row::Group(
+            group(),
+            Some(GroupRow { position: Offset::new(8), returned, ..GroupRow::default() }),
+        ),
         Row::Assigned(client("c"), 0, Some(owed(3, QoS::AtLeastOnce))),
         Row::Assigned(client("c"), 1, Some(owed(9, QoS::AtLeastOnce))),
     ]);
-    let expected = GroupRow { position: Offset::new(10), returned: vec![Offset::new(4)] };
+    let expected = GroupRow {
+        position: Offset::new(10),
+        returned: vec![Offset::new(4)],
+        ..GroupRow::default()
+    };
     assert_eq!(state.group(&group()), Some(&expected));
     let places: Vec<_> = only(&state).assigned.keys().copied().collect();
     assert_eq!(places, [(Offset::new(3), 0), (Offset::new(4), 1)]);
@@ -87,7 +94,11 @@ fn the_end_of_a_session_gives_back_what_was_assigned_at_qos_1_only() {
         Row::Session(client("c"), None),
     ]);
     // The first was acknowledged: its place, 3, is below the position.
-    let expected = GroupRow { position: Offset::new(23), returned: vec![Offset::new(22)] };
+    let expected = GroupRow {
+        position: Offset::new(23),
+        returned: vec![Offset::new(22)],
+        ..GroupRow::default()
+    };
     assert_eq!(state.group(&group()), Some(&expected));
     assert_eq!(state.session(&client("c")), None);
 }

@@ -13,6 +13,7 @@ use tidelog::mqtt::TopicName;
 use tidelog::store::AssignedRow;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
+use tidelog::store::HeldRow;
 use tidelog::store::NewMessage;
 use tidelog::store::ProgressRow;
 use tidelog::store::Row;
@@ -144,7 +145,7 @@ impl History {
 
     fn row(&mut self, client: ClientId) -> Row {
         let next = self.world.store().next_offset();
-        match self.chance.below(12) {
+        match self.chance.below(14) {
             0 if self.chance.one_in(2) => Row::Session(client, None),
             0 | 1 => Row::Session(client, Some(session(if self.chance.one_in(3) { 0 } else { 9 }))),
             2 | 3 => self.progress(client, next),
@@ -154,10 +155,19 @@ impl History {
                 Row::Inbound(client, id, None)
             }
             8 | 9 => self.assigned(client, next),
+            12 | 13 => {
+                let row =
+                    HeldRow { client, key: self.chance.one_in(2).then(|| self.chance.below(4)) };
+                let row = if self.chance.one_in(3) { None } else { Some(row) };
+                Row::Held(group(), Offset::new(self.chance.below(40)), row)
+            }
             10 => Row::Will(client, if self.chance.one_in(3) { None } else { Some(self.will()) }),
             _ => {
-                let row =
-                    GroupRow { position: next, returned: vec![Offset::new(self.chance.below(40))] };
+                let row = GroupRow {
+                    position: next,
+                    returned: vec![Offset::new(self.chance.below(40))],
+                    ..GroupRow::default()
+                };
                 Row::Group(group(), if self.chance.one_in(4) { None } else { Some(row) })
             }
         }
@@ -224,6 +234,7 @@ impl History {
             qos: if self.chance.one_in(3) { QoS::ExactlyOnce } else { QoS::AtLeastOnce },
             retained: !shared,
             subscription_ids: [3].into_iter().collect(),
+            key: (shared && self.chance.one_in(2)).then(|| self.chance.below(4)),
             ..assigned(Offset::ZERO, shared.then(group))
         };
         Row::Assigned(client, kept.assigned_next, Some(row))

@@ -36,7 +36,11 @@ fn world() -> World {
         ),
         Row::Group(
             group,
-            Some(GroupRow { position: Offset::new(1), returned: vec![Offset::ZERO] }),
+            Some(GroupRow {
+                position: Offset::new(1),
+                returned: vec![Offset::ZERO],
+                ..GroupRow::default()
+            }),
         ),
         Row::Assigned(client("c"), 0, Some(assigned)),
     ];

@@ -15,13 +15,17 @@ use tidelog::mqtt::QoS;
 use tidelog::mqtt::RetainHandling;
 use tidelog::mqtt::Text;
 use tidelog::mqtt::TopicName;
+use tidelog::session::Commit;
 use tidelog::session::Meta;
+use tidelog::session::Strategy as MemberStrategy;
 use tidelog::store::AssignedRow;
 use tidelog::store::ClockRow;
+use tidelog::store::Declared;
 use tidelog::store::DelayedRow;
 use tidelog::store::Due;
 use tidelog::store::GroupKey;
 use tidelog::store::GroupRow;
+use tidelog::store::HeldRow;
 use tidelog::store::Jump;
 use tidelog::store::Kind;
 use tidelog::store::NumberSet;
@@ -120,8 +124,9 @@ prop_compose! {
 
 prop_compose! {
     fn assigned()(place in option::of(offset()), message in offset(), qos in qos(), retained: bool,
-                  replayed: bool, meta in meta(), ids in vec(any::<u32>(), 0..4), group in option::of(group_key())) -> AssignedRow {
-        AssignedRow { place, message, qos, retained, replayed, meta, subscription_ids: ids.into(), group }
+                  replayed: bool, meta in meta(), ids in vec(any::<u32>(), 0..4), group in option::of(group_key()),
+                  key in option::of(any::<u64>())) -> AssignedRow {
+        AssignedRow { place, message, qos, retained, replayed, meta, subscription_ids: ids.into(), group, key }
     }
 }
 
@@ -136,8 +141,24 @@ fn group() -> impl Strategy<Value = GroupRow> {
     (offset(), vec(offset(), 0..20)).prop_map(|(position, mut returned)| {
         returned.sort();
         returned.dedup();
-        GroupRow { position, returned }
+        GroupRow { position, returned, declared: None }
     })
+}
+
+prop_compose! {
+    fn declared()(row in group(), start in text(), strategy in 0..6_u8, manual: bool, not_before in option::of(moment()),
+                  last in option::of(any::<u32>())) -> GroupRow {
+        let strategy = MemberStrategy::from_u8(strategy).unwrap();
+        let commit = if manual { Commit::Manual } else { Commit::Ack };
+        let last = last.and_then(NonZeroU32::new);
+        GroupRow { declared: Some(Box::new(Declared { start, strategy, commit, not_before, last })), ..row }
+    }
+}
+
+prop_compose! {
+    fn held()(client in client(), key in option::of(any::<u64>())) -> HeldRow {
+        HeldRow { client, key }
+    }
 }
 
 fn retained() -> impl Strategy<Value = RetainedRow> {
@@ -181,6 +202,9 @@ fn row() -> impl Strategy<Value = Row> {
             .prop_map(|(client, n, row)| Row::Assigned(client, n, row)),
         (client(), option::of(will())).prop_map(|(client, row)| Row::Will(client, row)),
         (group_key(), option::of(group())).prop_map(|(key, row)| Row::Group(key, row)),
+        (group_key(), declared()).prop_map(|(key, row)| Row::Group(key, Some(row))),
+        (group_key(), offset(), option::of(held()))
+            .prop_map(|(key, message, row)| Row::Held(key, message, row)),
         (topic(), option::of(retained())).prop_map(|(topic, row)| Row::Retained(topic, row)),
         vec((moment(), any::<u32>()), 0..70).prop_map(clock),
         (offset(), option::of(delayed())).prop_map(|(id, row)| Row::Delayed(id, row)),
@@ -241,11 +265,12 @@ fn the_numbers_of_kinds_are_those_on_disk() {
         (10, Kind::Origin),
         (11, Kind::Clock),
         (12, Kind::Delayed),
+        (13, Kind::Held),
     ];
     for (number, kind) in kinds {
         assert_eq!((kind.as_u8(), Kind::from_u8(number)), (number, Some(kind)));
     }
-    assert_eq!((Kind::from_u8(0), Kind::from_u8(13)), (None, None));
+    assert_eq!((Kind::from_u8(0), Kind::from_u8(14)), (None, None));
 }
 
 /// The bytes of a row of each kind: a change here is a change of the format.
@@ -263,8 +288,27 @@ fn the_bytes_of_rows_are_those_on_disk() {
         (vec![1, b'c', 0, 0, 0, 0, 0, 0, 1, 2], vec![1, 5, 0xac, 2, 0, 1, 7, 1, 1, b's', 1, b'f'])
     );
     let returned = vec![Offset::new(3), Offset::new(5)];
-    let row = GroupRow { position: Offset::new(9), returned };
-    assert_eq!(encoded(&Row::Group(group, Some(row))), (vec![1, b's', b'f'], vec![1, 9, 2, 3, 2]));
+    let row = GroupRow { position: Offset::new(9), returned, declared: None };
+    let key = vec![1, b's', b'f'];
+    assert_eq!(
+        encoded(&Row::Group(group.clone(), Some(row.clone()))),
+        (key.clone(), vec![1, 9, 2, 3, 2])
+    );
+    let declared = Declared {
+        start: Text::from_static("o-1"),
+        strategy: MemberStrategy::Key,
+        commit: Commit::Manual,
+        not_before: None,
+        last: NonZeroU32::new(300),
+    };
+    let row = GroupRow { declared: Some(Box::new(declared)), ..row };
+    let value = vec![2, 9, 2, 3, 2, 3, b'o', b'-', b'1', 0x14, 0, 1, 0xac, 2];
+    assert_eq!(encoded(&Row::Group(group.clone(), Some(row))), (key, value));
+    let row = HeldRow { client: client.clone(), key: Some(300) };
+    assert_eq!(
+        encoded(&Row::Held(group, Offset::new(258), Some(row))),
+        (vec![1, b's', 1, b'f', 0, 0, 0, 0, 0, 0, 1, 2], vec![1, 1, b'c', 1, 0xac, 2])
+    );
     let row = ProgressRow { acked: [66].into_iter().collect(), ..ProgressRow::default() };
     let mut value = vec![1, 0, 0, 0, 0, 1, 1];
     value.extend_from_slice(&4_u64.to_le_bytes());

@@ -394,5 +394,6 @@ pub(crate) fn assigned(message: Offset, group: Option<GroupKey>) -> AssignedRow 
         meta: Meta::None,
         subscription_ids: [].into_iter().collect(),
         group,
+        key: None,
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::broker::Broker;
+use crate::broker::control::Done;
 use crate::broker::control::Outcome;
 use crate::broker::control::Refused;
 use crate::broker::control::Request;
@@ -51,7 +52,7 @@ impl Broker {
         if let (Some(last), true) = (next, more) {
             fields.insert("next".to_owned(), last.as_u64().into());
         }
-        Ok(fields)
+        Ok(Done::Now(fields))
     }
 
     pub(super) fn cancel_delayed_by_request(&mut self, request: &Request<'_>) -> Outcome {
@@ -61,7 +62,7 @@ impl Broker {
             let reason = ReasonCode::TopicNameInvalid;
             return Err(Refused::new(reason, "no delayed message with this id waits"));
         };
-        Ok(Map::from_iter([("id".to_owned(), id.as_u64().into())]))
+        Ok(Done::Now(Map::from_iter([("id".to_owned(), id.as_u64().into())])))
     }
 
     /// Moments are Unix milliseconds.

@@ -6,11 +6,15 @@
 //! ```
 //!
 //! - A request that is refused changes nothing.
-//! - The answer is a record behind the effect, at QoS 1: nobody gets it before the effect is durable.
+//! - The answer is a record behind the effect, at QoS 1: nobody gets it before the effect is durable. One that has to be looked for in the
+//!   log comes later than the acknowledgement.
 //! - An answer goes where its client might publish itself, or to `$ctl/reply/{client id}`, which nobody else may subscribe to.
 
 mod delayed;
+mod groups;
 mod reply;
+
+use std::borrow::Cow;
 
 use serde_json::Map;
 use serde_json::Value;
@@ -28,6 +32,7 @@ use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
 use crate::store::Row;
 
+pub(super) use reply::Answer;
 pub(super) use reply::is_own_reply;
 
 /// What every request begins with.
@@ -38,20 +43,32 @@ struct Request<'a> {
     /// The level that stands for `{id}` in the verb's name; empty if there is none.
     argument: &'a str,
     payload: &'a [u8],
+    /// Who asks.
+    client: &'a ClientId,
+    /// Where the answer goes.
+    answer: &'a Answer,
 }
 
-/// What comes of a request: the fields of its answer.
-type Outcome = Result<Map<String, Value>, Refused>;
+/// What comes of a request.
+type Outcome = Result<Done, Refused>;
+
+/// A request that is carried out.
+enum Done {
+    /// The fields of its answer.
+    Now(Map<String, Value>),
+    /// It is looked into, and answered when that is done.
+    Later,
+}
 
 /// Why a request is refused.
-struct Refused {
+pub(super) struct Refused {
     reason: ReasonCode,
-    text: &'static str,
+    text: Cow<'static, str>,
 }
 
 impl Refused {
-    const fn new(reason: ReasonCode, text: &'static str) -> Self {
-        Self { reason, text }
+    fn new(reason: ReasonCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, text: text.into() }
     }
 }
 
@@ -63,9 +80,16 @@ struct Verb {
 }
 
 /// Every kind of request.
-const VERBS: [Verb; 2] = [
+const VERBS: [Verb; 9] = [
     Verb { name: "delayed/list", run: Broker::list_delayed },
     Verb { name: "delayed/{id}/cancel", run: Broker::cancel_delayed_by_request },
+    Verb { name: "groups/list", run: Broker::list_groups },
+    Verb { name: "groups/{group}/show", run: Broker::show_group },
+    Verb { name: "groups/{group}/create", run: Broker::create_group },
+    Verb { name: "groups/{group}/commit", run: Broker::commit_by_request },
+    Verb { name: "groups/{group}/reset", run: Broker::reset_by_request },
+    Verb { name: "groups/{group}/seek", run: Broker::seek_by_request },
+    Verb { name: "groups/{group}/remove", run: Broker::remove_by_request },
 ];
 
 /// Whether a topic is that of a request.
@@ -87,26 +111,42 @@ impl Broker {
             return self.refuse_publish(slot, publish, Refusal::new(reason, Dropped::DiskFull));
         }
         let before = self.store.next_offset();
-        let answered = self.reply_topic(slot, client_id, publish);
-        let outcome = match &answered {
-            Ok(_) => self.carry_out(slot, publish, topic),
-            Err(_) => Err(Refused::new(
+        let asked = self.reply_topic(slot, client_id, publish);
+        let may = asked.is_ok();
+        let reply = asked.ok().flatten().or_else(|| reply::own_topic(client_id));
+        let answer = Answer::to(reply, publish, topic);
+        let outcome = if may {
+            self.carry_out(slot, client_id, publish, topic, &answer)
+        } else {
+            Err(Refused::new(
                 ReasonCode::NotAuthorized,
                 "the Response Topic is not one that this client may publish to",
-            )),
+            ))
         };
-        let refused = outcome.as_ref().err().map(|refused| (refused.reason, refused.text));
-        if let Some((reason, text)) = refused {
-            tracing::debug!(client = client_id.as_str(), topic, %reason, text, "request refused");
-        }
-        let answer = answered.ok().flatten().or_else(|| reply::own_topic(client_id));
-        if let Some(answer) = answer {
-            self.reply(&answer, publish, topic, outcome);
-        }
+        let refused = match outcome {
+            Ok(Done::Now(fields)) => {
+                self.answer(&answer, Ok(fields));
+                None
+            }
+            Ok(Done::Later) => None,
+            Err(refused) => {
+                let Refused { reason, text } = &refused;
+                tracing::debug!(client = client_id.as_str(), topic, %reason, %text, "request refused");
+                self.answer(&answer, Err(&refused));
+                Some(refused)
+            }
+        };
         self.acknowledge_control(slot, client_id, publish, refused, before);
     }
 
-    fn carry_out(&mut self, slot: usize, publish: &PublishView<'_>, topic: &str) -> Outcome {
+    fn carry_out(
+        &mut self,
+        slot: usize,
+        client: &ClientId,
+        publish: &PublishView<'_>,
+        topic: &str,
+        answer: &Answer,
+    ) -> Outcome {
         let (retain, qos) = (publish.retain, publish.qos);
         let connected = self.connections.get(slot).and_then(|connection| connection.connected());
         let may = |action| connected.is_some_and(|known| known.grants.may(action).allowed);
@@ -119,7 +159,7 @@ impl Broker {
             let reason = ReasonCode::TopicNameInvalid;
             return Err(Refused::new(reason, "there is no such request"));
         };
-        (verb.run)(self, &Request { argument, payload: publish.payload })
+        (verb.run)(self, &Request { argument, payload: publish.payload, client, answer })
     }
 
     /// The acknowledgement waits for all that the request has appended. Before version 5 it is the same for a refused one: the answer
@@ -129,15 +169,15 @@ impl Broker {
         slot: usize,
         client_id: &ClientId,
         publish: &PublishView<'_>,
-        refused: Option<(ReasonCode, &'static str)>,
+        refused: Option<Refused>,
         before: Offset,
     ) {
         let Some(packet_id) = publish.packet_id else { return };
         let is_v5 =
             self.connections.get(slot).is_some_and(|connection| connection.version().is_v5());
         let mut ack = Ack::new(packet_id);
-        if let (Some((reason, text)), true) = (refused, is_v5) {
-            ack = self.refusal_ack(slot, packet_id, reason, Some(text));
+        if let (Some(Refused { reason, text }), true) = (refused, is_v5) {
+            ack = self.refusal_ack(slot, packet_id, reason, Some(&text));
         }
         let exactly_once = publish.qos == QoS::ExactlyOnce;
         if exactly_once && !ack.reason_code.is_error() {

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::access::Action;
 use crate::broker::Broker;
-use crate::broker::control::Outcome;
 use crate::broker::control::PREFIX;
+use crate::broker::control::Refused;
 use crate::mqtt::ClientId;
 use crate::mqtt::MessageProperties;
 use crate::mqtt::PublishView;
@@ -24,6 +24,26 @@ use crate::store::NewMessage;
 
 /// How long an answer is worth delivering, in seconds.
 const EXPIRY: u32 = 3_600;
+
+/// Where the answer to a request goes.
+#[derive(Clone, Debug)]
+pub(in crate::broker) struct Answer {
+    /// `None` if the client can't be answered.
+    topic: Option<TopicName>,
+    correlation_data: Option<Bytes>,
+    /// The request, as its topic says it.
+    request: String,
+}
+
+impl Answer {
+    pub(super) fn to(topic: Option<TopicName>, publish: &PublishView<'_>, asked: &str) -> Self {
+        Self {
+            topic,
+            correlation_data: publish.properties.correlation_data.map(Bytes::copy_from_slice),
+            request: asked.strip_prefix(PREFIX).unwrap_or(asked).to_owned(),
+        }
+    }
+}
 
 /// The client that asked may not publish to the Response Topic.
 pub(super) struct NotAllowed;
@@ -56,29 +76,28 @@ impl Broker {
         Err(NotAllowed)
     }
 
-    pub(super) fn reply(
+    /// Publishes the answer to a request: the fields of one that was carried out, or why it is refused.
+    pub(in crate::broker) fn answer(
         &mut self,
-        topic: &TopicName,
-        publish: &PublishView<'_>,
-        asked: &str,
-        outcome: Outcome,
+        answer: &Answer,
+        outcome: Result<Map<String, Value>, &Refused>,
     ) {
+        let Some(topic) = &answer.topic else { return };
         let mut fields = Map::new();
-        let request = asked.strip_prefix(PREFIX).unwrap_or(asked);
-        fields.insert("request".to_owned(), request.into());
+        fields.insert("request".to_owned(), answer.request.as_str().into());
         fields.insert("ok".to_owned(), outcome.is_ok().into());
         match outcome {
             Ok(more) => fields.extend(more),
             Err(refused) => {
                 fields.insert("reason".to_owned(), refused.reason.as_u8().into());
-                fields.insert("error".to_owned(), refused.text.into());
+                fields.insert("error".to_owned(), refused.text.as_ref().into());
             }
         }
         let payload = Value::Object(fields).to_string();
         let properties = MessageProperties {
             payload_format_indicator: Some(true),
             content_type: Text::try_from("application/json").ok(),
-            correlation_data: publish.properties.correlation_data.map(Bytes::copy_from_slice),
+            correlation_data: answer.correlation_data.clone(),
             ..MessageProperties::default()
         };
         let message = NewMessage {

@@ -292,6 +292,7 @@ impl Store {
             position = position.min(group.position);
             referred.extend_from_slice(&group.returned);
         }
+        referred.extend(self.state.held().values().flat_map(|held| held.keys().copied()));
         referred.sort_unstable();
         Floor { position, referred }
     }

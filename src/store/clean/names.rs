@@ -61,7 +61,7 @@ enum Said {
         /// The client and the name of the row that it sets.
         inbound: Option<(Name, Name)>,
     },
-    /// A row of nobody: a group's, a retained message's or a delayed one's.
+    /// A row of nobody: a group's, a retained, a delayed or a held message's.
     Common { kind: Kind, name: Name, tombstone: bool },
     /// A row of a client.
     Own { kind: Kind, client: Name, name: Name, tombstone: bool, detail: Detail },
@@ -303,7 +303,7 @@ fn said(record: &StoredRecord) -> Said {
         // Few, and none of them is worth the trouble.
         Kind::Origin | Kind::Clock => Said::Unknown,
         Kind::Message => message(record).unwrap_or(Said::Unknown),
-        Kind::Group | Kind::Retained | Kind::Delayed => {
+        Kind::Group | Kind::Retained | Kind::Delayed | Kind::Held => {
             let (name, tombstone) = (name(record.kind, record.key()), record.value().is_empty());
             Said::Common { kind, name, tombstone }
         }
@@ -345,6 +345,7 @@ fn own(record: &StoredRecord, kind: Kind) -> Option<Said> {
         | Kind::Retained
         | Kind::Clock
         | Kind::Delayed
+        | Kind::Held
         | Kind::Origin => Detail::None,
     };
     let (name, tombstone) = (name(record.kind, record.key()), record.value().is_empty());

@@ -1,8 +1,8 @@
 //! `Assigned`: a message given to one session, by a shared group or as a retained message on SUBSCRIBE.
 //!
 //! ```text
-//! flags (1) | message | place (optional) | count of subscription ids, ids | group (optional: share name, filter)
-//! flags: bits 0-1 QoS, 2 retained, 3 replayed, 4-5 what the delivery tells of its position
+//! flags (1) | message | place (optional) | count of subscription ids, ids | group (optional: share name, filter) | key, if it has one
+//! flags: bits 0-1 QoS, 2 retained, 3 replayed, 4-5 what the delivery tells of its position, 6 has a key
 //! ```
 
 use smallvec::SmallVec;
@@ -17,6 +17,8 @@ use crate::store::codec::Encode;
 const RETAINED: u8 = 1 << 2;
 const REPLAYED: u8 = 1 << 3;
 const META_SHIFT: u8 = 4;
+const META: u8 = 3;
+const KEYED: u8 = 1 << 6;
 
 /// A message given to one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +41,17 @@ pub struct AssignedRow {
     pub subscription_ids: SmallVec<[u32; 1]>,
     /// The shared group that gave it.
     pub group: Option<GroupKey>,
+    /// The hash of its key, in a group that promises an order.
+    pub key: Option<u64>,
 }
 
 impl AssignedRow {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let retained = if self.retained { RETAINED } else { 0 };
         let replayed = if self.replayed { REPLAYED } else { 0 };
-        out.put_u8(self.qos as u8 | retained | replayed | self.meta.as_u8() << META_SHIFT);
+        let keyed = if self.key.is_some() { KEYED } else { 0 };
+        let meta = self.meta.as_u8() << META_SHIFT;
+        out.put_u8(self.qos as u8 | retained | replayed | meta | keyed);
         out.put_offset(self.message);
         out.put_option(self.place, Vec::put_offset);
         out.put_varint(self.subscription_ids.len() as u64);
@@ -56,6 +62,9 @@ impl AssignedRow {
             out.put_bytes(group.share.as_bytes());
             out.put_bytes(group.filter.as_bytes());
         });
+        if let Some(key) = self.key {
+            out.put_varint(key);
+        }
     }
 
     pub(super) fn decode(input: &mut Decoder<'_>) -> Option<Self> {
@@ -70,10 +79,11 @@ impl AssignedRow {
             qos: QoS::try_from(flags & 3).ok()?,
             retained: flags & RETAINED != 0,
             replayed: flags & REPLAYED != 0,
-            meta: Meta::from_u8(flags >> META_SHIFT)?,
+            meta: Meta::from_u8(flags >> META_SHIFT & META)?,
             subscription_ids: ids.collect::<Option<_>>()?,
             group: input
                 .option(|input| Some(GroupKey { share: input.text()?, filter: input.text()? }))?,
+            key: if flags & KEYED == 0 { None } else { Some(input.varint()?) },
         })
     }
 }

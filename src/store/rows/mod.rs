@@ -10,6 +10,7 @@ mod assigned;
 mod clock;
 mod delayed;
 mod group;
+mod held;
 mod inbound;
 mod progress;
 mod replay;
@@ -25,8 +26,10 @@ pub use delayed::DelayedRow;
 pub use delayed::Due;
 pub(in crate::store) use delayed::decode_front;
 pub(in crate::store) use delayed::encode_front;
+pub use group::Declared;
 pub use group::GroupKey;
 pub use group::GroupRow;
+pub use held::HeldRow;
 pub use progress::ProgressRow;
 pub use replay::ReplayRow;
 pub use retained::RetainedRow;
@@ -43,8 +46,11 @@ use crate::mqtt::TopicName;
 use crate::store::codec::Decoder;
 use crate::store::codec::Encode;
 
-/// The one layout that values have so far.
+/// The layout of values.
 pub(in crate::store) const LAYOUT: u8 = 1;
+
+/// That of a group that was declared, which has more in it.
+const LAYOUT_DECLARED: u8 = 2;
 
 /// What a record of the log is. The numbers are on disk: never change or reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +80,8 @@ pub enum Kind {
     Clock = 11,
     /// [`Row::Delayed`].
     Delayed = 12,
+    /// [`Row::Held`].
+    Held = 13,
 }
 
 impl Kind {
@@ -97,6 +105,7 @@ impl Kind {
             10 => Self::Origin,
             11 => Self::Clock,
             12 => Self::Delayed,
+            13 => Self::Held,
             _ => return None,
         })
     }
@@ -116,6 +125,7 @@ impl Kind {
             Self::Origin => "origin",
             Self::Clock => "clock",
             Self::Delayed => "delayed",
+            Self::Held => "held",
         }
     }
 }
@@ -144,6 +154,8 @@ pub enum Row {
     /// A message that is kept back until it is due, under the offset of its first record. Its tombstone: it was published, cancelled or has
     /// expired.
     Delayed(Offset, Option<DelayedRow>),
+    /// A group's message that was delivered and is not committed, under its offset.
+    Held(GroupKey, Offset, Option<HeldRow>),
 }
 
 impl Row {
@@ -160,6 +172,7 @@ impl Row {
             Self::Retained(..) => Kind::Retained,
             Self::Clock(_) => Kind::Clock,
             Self::Delayed(..) => Kind::Delayed,
+            Self::Held(..) => Kind::Held,
         }
     }
 
@@ -172,7 +185,11 @@ impl Row {
             | Self::Inbound(client, ..)
             | Self::Assigned(client, ..)
             | Self::Will(client, _) => Some(client),
-            Self::Group(..) | Self::Retained(..) | Self::Clock(_) | Self::Delayed(..) => None,
+            Self::Group(..)
+            | Self::Retained(..)
+            | Self::Clock(_)
+            | Self::Delayed(..)
+            | Self::Held(..) => None,
         }
     }
 
@@ -191,6 +208,7 @@ impl Row {
             Self::Retained(topic, _) => RowKey::Retained(topic.clone()),
             Self::Clock(_) => RowKey::Clock,
             Self::Delayed(id, _) => RowKey::Delayed(*id),
+            Self::Held(group, message, _) => RowKey::Held(group.clone(), *message),
         }
     }
 
@@ -205,10 +223,15 @@ impl Row {
             }
             Self::Assigned(_, _, row) => put(out, row.as_ref(), AssignedRow::encode),
             Self::Will(_, row) => put(out, row.as_ref(), WillRow::encode),
+            Self::Group(_, Some(row)) if row.declared.is_some() => {
+                out.put_u8(LAYOUT_DECLARED);
+                row.encode(out);
+            }
             Self::Group(_, row) => put(out, row.as_ref(), GroupRow::encode),
             Self::Retained(_, row) => put(out, row.as_ref(), RetainedRow::encode),
             Self::Clock(row) => put(out, Some(row), ClockRow::encode),
             Self::Delayed(_, row) => put(out, row.as_ref(), DelayedRow::encode),
+            Self::Held(_, _, row) => put(out, row.as_ref(), HeldRow::encode),
         }
     }
 
@@ -225,10 +248,18 @@ impl Row {
                 Self::Assigned(client, counter, take(value, AssignedRow::decode)?)
             }
             RowKey::Will(client) => Self::Will(client, take(value, WillRow::decode)?),
+            RowKey::Group(group) if value.first() == Some(&LAYOUT_DECLARED) => {
+                let mut input = Decoder::new(value.get(1..)?);
+                let row = GroupRow::decode_declared(&mut input)?;
+                Self::Group(group, input.finish(Some(row))?)
+            }
             RowKey::Group(group) => Self::Group(group, take(value, GroupRow::decode)?),
             RowKey::Retained(topic) => Self::Retained(topic, take(value, RetainedRow::decode)?),
             RowKey::Clock => Self::Clock(take(value, ClockRow::decode)??),
             RowKey::Delayed(id) => Self::Delayed(id, take(value, DelayedRow::decode)?),
+            RowKey::Held(group, message) => {
+                Self::Held(group, message, take(value, HeldRow::decode)?)
+            }
         })
     }
 }
@@ -244,6 +275,7 @@ impl Row {
 /// Retained                  topic
 /// Clock                     nothing
 /// Delayed                   id (8 bytes, big-endian)
+/// Held                      length of share name, share name, length of filter, filter text, offset (8 bytes, big-endian)
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RowKey {
@@ -267,6 +299,8 @@ pub enum RowKey {
     Clock,
     /// Of [`Row::Delayed`].
     Delayed(Offset),
+    /// Of [`Row::Held`].
+    Held(GroupKey, Offset),
 }
 
 impl RowKey {
@@ -283,6 +317,7 @@ impl RowKey {
             Self::Retained(_) => Kind::Retained,
             Self::Clock => Kind::Clock,
             Self::Delayed(_) => Kind::Delayed,
+            Self::Held(..) => Kind::Held,
         }
     }
 
@@ -295,7 +330,11 @@ impl RowKey {
             | Self::Inbound(client, _)
             | Self::Assigned(client, _)
             | Self::Will(client) => Some(client),
-            Self::Group(_) | Self::Retained(_) | Self::Clock | Self::Delayed(_) => None,
+            Self::Group(_)
+            | Self::Retained(_)
+            | Self::Clock
+            | Self::Delayed(_)
+            | Self::Held(..) => None,
         }
     }
 
@@ -324,6 +363,11 @@ impl RowKey {
             Self::Retained(topic) => out.put_raw(topic.as_bytes()),
             Self::Clock => {}
             Self::Delayed(id) => out.put_raw(&id.as_u64().to_be_bytes()),
+            Self::Held(group, message) => {
+                out.put_bytes(group.share.as_bytes());
+                out.put_bytes(group.filter.as_bytes());
+                out.put_raw(&message.as_u64().to_be_bytes());
+            }
         }
     }
 
@@ -354,7 +398,11 @@ impl RowKey {
                 Self::Retained(TopicName::try_from(std::str::from_utf8(key).ok()?).ok()?)
             }
             Kind::Clock => input.finish(Self::Clock)?,
-            Kind::Delayed => Self::Delayed(Offset::new(u64::from_be_bytes(key.try_into().ok()?))),
+            Kind::Delayed => Self::Delayed(offset(key)?),
+            Kind::Held => {
+                let group = GroupKey { share: input.text()?, filter: input.text()? };
+                Self::Held(group, offset(input.rest())?)
+            }
         })
     }
 }
@@ -383,6 +431,10 @@ fn take<T>(value: &[u8], decode: impl FnOnce(&mut Decoder<'_>) -> Option<T>) -> 
 
 fn text(bytes: &[u8]) -> Option<Text> {
     Text::try_from(std::str::from_utf8(bytes).ok()?).ok()
+}
+
+fn offset(bytes: &[u8]) -> Option<Offset> {
+    Some(Offset::new(u64::from_be_bytes(bytes.try_into().ok()?)))
 }
 
 fn client_id(bytes: &[u8]) -> Option<ClientId> {

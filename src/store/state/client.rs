@@ -15,6 +15,7 @@ use crate::store::SessionRow;
 use crate::store::SubscriptionRow;
 use crate::store::WillRow;
 use crate::store::state::Changes;
+use crate::store::state::keys::Keys;
 
 /// A run of retained messages that is due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,10 +88,10 @@ impl Client {
     }
 
     /// Puts a row of this client that is no tombstone of its session; notes what else changed.
-    pub(super) fn put(&mut self, row: Row, offset: Offset, changes: &mut Changes) {
+    pub(super) fn put(&mut self, row: Row, offset: Offset, keys: &mut Keys, changes: &mut Changes) {
         match row {
             Row::Session(_, row) => self.state.session = row,
-            Row::Progress(client, row) => self.advance(&client, row, changes),
+            Row::Progress(client, row) => self.advance(&client, row, keys, changes),
             Row::Subscription(_, filter, row) => self.subscribe(filter, row),
             Row::Inbound(_, id, Some(message)) => {
                 self.state.inbound.insert(id, message);
@@ -98,9 +99,15 @@ impl Client {
             Row::Inbound(_, id, None) => {
                 self.state.inbound.remove(&id);
             }
-            Row::Assigned(_, counter, row) => self.assign(counter, row, offset),
+            Row::Assigned(client, counter, row) => {
+                self.assign(&client, counter, row, offset, keys);
+            }
             Row::Will(_, row) => self.state.will = row.map(Box::new),
-            Row::Group(..) | Row::Retained(..) | Row::Clock(_) | Row::Delayed(..) => {}
+            Row::Group(..)
+            | Row::Retained(..)
+            | Row::Clock(_)
+            | Row::Delayed(..)
+            | Row::Held(..) => {}
         }
     }
 
@@ -143,10 +150,16 @@ impl Client {
         self.oldest = oldest;
     }
 
-    fn advance(&mut self, client: &ClientId, row: ProgressRow, changes: &mut Changes) {
+    fn advance(
+        &mut self,
+        client: &ClientId,
+        row: ProgressRow,
+        keys: &mut Keys,
+        changes: &mut Changes,
+    ) {
         let forward = row.runs_done >= self.state.progress.runs_done;
         self.state.progress = row;
-        self.drop_assignments(client, changes);
+        self.drop_assignments(client, keys, changes);
         if self.closed_from <= self.state.progress.position {
             self.drop_spans(client, changes);
         }
@@ -159,14 +172,14 @@ impl Client {
         }
     }
 
-    fn drop_assignments(&mut self, client: &ClientId, changes: &mut Changes) {
+    fn drop_assignments(&mut self, client: &ClientId, keys: &mut Keys, changes: &mut Changes) {
         let position = self.state.progress.position;
         while let Some(entry) = self.state.assigned.first_entry() {
             let (place, counter) = *entry.key();
             if place >= position {
                 break;
             }
-            entry.remove();
+            keys.let_go_assigned(&entry.remove());
             self.remove_place(counter);
             changes.insert(RowKey::Assigned(client.clone(), counter));
         }
@@ -216,14 +229,24 @@ impl Client {
     }
 
     /// Puts an assignment, or takes it out. One that progress has passed already stays out.
-    fn assign(&mut self, counter: u64, row: Option<AssignedRow>, offset: Offset) {
-        if let Some(place) = self.remove_place(counter) {
-            self.state.assigned.remove(&(place, counter));
+    fn assign(
+        &mut self,
+        client: &ClientId,
+        counter: u64,
+        row: Option<AssignedRow>,
+        offset: Offset,
+        keys: &mut Keys,
+    ) {
+        if let Some(place) = self.remove_place(counter)
+            && let Some(row) = self.state.assigned.remove(&(place, counter))
+        {
+            keys.let_go_assigned(&row);
         }
         if let Some(mut row) = row {
             let place = row.place.unwrap_or(offset);
             if place >= self.state.progress.position {
                 row.place = Some(place);
+                keys.take_assigned(&row, client);
                 self.places.get_or_insert_default().0.insert(counter, place);
                 self.state.assigned.insert((place, counter), row);
             }

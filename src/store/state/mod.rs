@@ -8,12 +8,14 @@
 //! - the tombstone of a session deletes every row of the client; what a shared group had assigned to it at QoS 1 and is not
 //!   deleted by progress goes back to the group, at QoS 2 not [MQTT-4.8.2-5];
 //! - an assignment by a group that has a row moves the group's position past the message and takes it out of `returned`;
-//! - progress deletes the assignments and closed spans that it has passed.
+//! - progress deletes the assignments and closed spans that it has passed;
+//! - assignments and held messages that have a key take it for their session, until the last of them is gone.
 //!
 //! **Invariants:** `runs` is what the open spans and `runs_done` say, in order of place; an assignment's place is never below
 //! its session's position; nothing is kept for a client that has nothing.
 
 mod client;
+mod keys;
 mod saved;
 
 use std::collections::BTreeMap;
@@ -33,11 +35,13 @@ use crate::store::ClockRow;
 use crate::store::Due;
 use crate::store::GroupKey;
 use crate::store::GroupRow;
+use crate::store::HeldRow;
 use crate::store::MessageView;
 use crate::store::RetainedRow;
 use crate::store::Row;
 use crate::store::RowKey;
 use crate::store::state::client::Client;
+use crate::store::state::keys::Keys;
 use crate::time::Timestamp;
 
 /// The names of rows whose value has changed.
@@ -69,6 +73,15 @@ pub struct Delayed {
     pub topic: TopicName,
 }
 
+/// A group's message that was delivered and is not committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The row.
+    pub row: HeldRow,
+    /// Its record.
+    pub(in crate::store) offset: Offset,
+}
+
 /// All that the log says about sessions, groups, retained and delayed messages.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -76,6 +89,8 @@ pub struct State {
     clients: BTreeMap<ClientId, Box<Client>>,
     retained: BTreeMap<TopicName, Retained>,
     groups: BTreeMap<GroupKey, GroupRow>,
+    held: BTreeMap<GroupKey, BTreeMap<Offset, Held>>,
+    keys: Keys,
     clock: ClockRow,
     delayed: BTreeMap<Offset, Delayed>,
 }
@@ -86,6 +101,7 @@ impl PartialEq for State {
         self.sessions().eq(other.sessions())
             && self.retained == other.retained
             && self.groups == other.groups
+            && self.held_rows().eq(other.held_rows())
             && self.clock == other.clock
             && self.delayed == other.delayed
     }
@@ -124,6 +140,24 @@ impl State {
         &self.groups
     }
 
+    /// The messages that were delivered and are not committed, of every group that has any.
+    pub fn held(&self) -> &BTreeMap<GroupKey, BTreeMap<Offset, Held>> {
+        &self.held
+    }
+
+    /// The session that messages of a key have to go to, because others of it are in flight there or held.
+    pub fn holder(&self, group: &GroupKey, key: u64) -> Option<&ClientId> {
+        self.keys.holder(group, key)
+    }
+
+    fn held_rows(&self) -> impl Iterator<Item = (&GroupKey, &Offset, &HeldRow)> {
+        let rows = |(group, held)| {
+            let held: &BTreeMap<Offset, Held> = held;
+            held.iter().map(move |(message, held)| (group, message, &held.row))
+        };
+        self.held.iter().flat_map(rows)
+    }
+
     /// The jumps of the wall clock.
     pub fn clock(&self) -> &ClockRow {
         &self.clock
@@ -155,9 +189,11 @@ impl State {
     }
 
     pub(super) fn drop_orphans_noting(&mut self, changes: &mut Changes) {
+        let keys = &mut self.keys;
         self.clients.retain(|id, client| {
             if client.state.session.is_none() {
                 changes.extend(client.rows(id).iter().map(Row::key));
+                client.state.assigned.values().for_each(|row| keys.let_go_assigned(row));
                 client.keep_will_only();
             }
             !client.is_empty()
@@ -199,6 +235,15 @@ impl State {
         older.map(|(id, _)| id.clone()).collect()
     }
 
+    /// The held messages whose record lies below an offset.
+    pub(super) fn held_older_than<C: FromIterator<(GroupKey, Offset)>>(&self, offset: Offset) -> C {
+        let rows = self.held.iter().flat_map(|(group, held)| {
+            held.iter().map(move |(message, held)| (group, message, held.offset))
+        });
+        let older = rows.filter(|(_, _, at)| *at < offset);
+        older.map(|(group, message, _)| (group.clone(), *message)).collect()
+    }
+
     /// Puts a message record and notes the names of the rows that changed.
     pub(super) fn put_message(&mut self, message: &MessageView<'_>, changes: &mut Changes) {
         if message.retain {
@@ -221,6 +266,9 @@ impl State {
             }
             Row::Delayed(id, row) => {
                 self.put_delayed(id, row.map(|row| row.place(offset)), changes);
+            }
+            Row::Held(group, message, row) => {
+                self.put_held(group, message, row.map(|row| Held { row, offset }), changes);
             }
             Row::Session(client, None) => self.end_session(&client, changes),
             Row::Session(ref client, _)
@@ -261,7 +309,7 @@ impl State {
         } else {
             &mut unnoted
         };
-        client.put(row, offset, noted);
+        client.put(row, offset, &mut self.keys, noted);
         if !known && client.state.recorded {
             // In a log that was cleaned, the session's first record may be behind those of its other rows.
             changes.extend(client.rows(id).iter().map(Row::key));
@@ -281,8 +329,11 @@ impl State {
 
     fn end_session(&mut self, id: &ClientId, changes: &mut Changes) {
         let Some(client) = self.clients.remove(id) else { return };
-        for row in client.state.assigned.values().filter(|row| row.qos == QoS::AtLeastOnce) {
-            let Some(key) = &row.group else { continue };
+        for row in client.state.assigned.values() {
+            self.keys.let_go_assigned(row);
+            let Some(key) = row.group.as_ref().filter(|_| row.qos == QoS::AtLeastOnce) else {
+                continue;
+            };
             if let Some(group) = self.groups.get_mut(key) {
                 group.give_back(row.message);
                 changes.insert(RowKey::Group(key.clone()));
@@ -301,6 +352,32 @@ impl State {
             None => {
                 self.groups.remove(&group);
             }
+        }
+    }
+
+    fn put_held(
+        &mut self,
+        group: GroupKey,
+        message: Offset,
+        held: Option<Held>,
+        changes: &mut Changes,
+    ) {
+        changes.insert(RowKey::Held(group.clone(), message));
+        let of_group = self.held.entry(group.clone()).or_default();
+        if let Some(key) = held.as_ref().and_then(|held| held.row.key)
+            && let Some(held) = &held
+        {
+            self.keys.take(&group, key, &held.row.client);
+        }
+        let before = match held {
+            Some(held) => of_group.insert(message, held),
+            None => of_group.remove(&message),
+        };
+        if of_group.is_empty() {
+            self.held.remove(&group);
+        }
+        if let Some(key) = before.and_then(|held| held.row.key) {
+            self.keys.let_go(&group, key);
         }
     }
 

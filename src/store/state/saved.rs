@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! of a client, a group, Clock   the oldest offset that the client's rows rest on (0 for the others) | value, as in a record
+//! Held                          offset of its record | value, as in a record
 //! Retained                      offset of the record with the content | message offset | timestamp | expiry (optional)
 //! Delayed                       offset of the record with the content | timestamp | due at | at an instant (1) | topic, to the end
 //! ```
@@ -29,6 +30,10 @@ impl State {
             RowKey::Group(group) => {
                 let row = self.groups.get(group)?.clone();
                 (Offset::ZERO, Row::Group(group.clone(), Some(row)))
+            }
+            RowKey::Held(group, message) => {
+                let held = self.held.get(group)?.get(message)?;
+                (held.offset, Row::Held(group.clone(), *message, Some(held.row.clone())))
             }
             RowKey::Clock if self.clock.is_empty() => return None,
             RowKey::Clock => (Offset::ZERO, Row::Clock(self.clock.clone())),
@@ -70,7 +75,7 @@ impl State {
         };
         let client = self.clients.entry(id).or_insert_with(|| Box::new(Client::new(true)));
         client.oldest = client.oldest.min(oldest);
-        client.put(row, oldest, &mut Changes::new());
+        client.put(row, oldest, &mut self.keys, &mut Changes::new());
         Some(())
     }
 }
@@ -103,7 +108,8 @@ impl Client {
             | RowKey::Group(_)
             | RowKey::Retained(_)
             | RowKey::Clock
-            | RowKey::Delayed(_) => return None,
+            | RowKey::Delayed(_)
+            | RowKey::Held(..) => return None,
         })
     }
 }

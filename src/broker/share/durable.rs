@@ -1,0 +1,234 @@
+//! Durable groups: declared, committed, put back, moved, removed. `docs/decisions/0010-durable-groups.md` says why it is as it is.
+
+use crate::broker::Broker;
+use crate::broker::asked::Place;
+use crate::broker::client::AssignedKey;
+use crate::broker::router::GroupIndex;
+use crate::broker::share::GroupMode;
+use crate::commitlog::Offset;
+use crate::mqtt::ClientId;
+use crate::mutant::Mutant;
+use crate::session::Commit;
+use crate::store::AssignedRow;
+use crate::store::GroupKey;
+use crate::store::GroupRow;
+use crate::store::HeldRow;
+use crate::store::Row;
+
+/// How many messages of a group may be delivered and not committed.
+pub(in crate::broker) const HELD_MAX: usize = 10_000;
+
+/// What a commit is of.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::broker) enum Committed<'a> {
+    /// Everything that was delivered to a client.
+    DeliveredTo(&'a ClientId),
+    /// Everything that was delivered to anybody, up to an offset.
+    UpTo(Offset),
+}
+
+impl Broker {
+    /// How many groups last without members.
+    pub(in crate::broker) fn declared_groups(&self) -> usize {
+        self.store.state().groups().values().filter(|row| row.declared.is_some()).count()
+    }
+
+    /// Makes a durable group.
+    pub(in crate::broker) fn declare_group(
+        &mut self,
+        key: &GroupKey,
+        row: &GroupRow,
+    ) -> GroupIndex {
+        self.store.put(self.now, Row::Group(key.clone(), Some(row.clone())));
+        let index = self.group_of(key, row.position, false);
+        self.queue_group_turn(index);
+        index
+    }
+
+    /// Makes what was acknowledged, in a group with manual commit, something that is to be committed. Of a session that has left the group it
+    /// goes back at once.
+    pub(in crate::broker) fn hold_settled(&mut self, client_id: &ClientId, key: AssignedKey) {
+        let session = self.store.state().session(client_id);
+        let Some(row) = session.and_then(|session| session.assigned.get(&key)) else { return };
+        let Some(group) = row.group.clone() else { return };
+        let Some(index) = self.group_indexes.get(&group).copied() else { return };
+        let (message, key) = (row.message, row.key);
+        let Some(known) = self.groups.get(index) else { return };
+        let is_member = known.sessions.contains(client_id);
+        if known.terms.is_some_and(|terms| terms.1 == Commit::Manual)
+            && !Mutant::CommitAtAcknowledgement.is_active()
+        {
+            if is_member {
+                let row = HeldRow { client: client_id.clone(), key };
+                self.store.put(self.now, Row::Held(group, message, Some(row)));
+            } else {
+                self.give_back(&group, &[message]);
+            }
+        }
+        if key.is_some() && !is_member {
+            self.rouse_group(index);
+        }
+    }
+
+    /// Gives messages back to a group.
+    pub(in crate::broker) fn give_back(&mut self, key: &GroupKey, messages: &[Offset]) {
+        let Some(mut row) = self.store.state().group(key).cloned() else { return };
+        messages.iter().for_each(|message| row.give_back(*message));
+        self.store.put(self.now, Row::Group(key.clone(), Some(row)));
+        if let Some(index) = self.group_indexes.get(key).copied() {
+            self.rouse_group(index);
+        }
+    }
+
+    /// Gives back what is held: by one session, or by all. Returns how many messages that are.
+    pub(in crate::broker) fn return_held(
+        &mut self,
+        key: &GroupKey,
+        of: Option<&ClientId>,
+    ) -> usize {
+        let messages = self.held_where(key, |client, _| of.is_none_or(|of| of == client));
+        self.drop_held(key, &messages);
+        if !messages.is_empty() {
+            self.give_back(key, &messages);
+        }
+        messages.len()
+    }
+
+    /// The groups of which a session holds messages.
+    pub(in crate::broker) fn groups_held_by(&self, client_id: &ClientId) -> Vec<GroupKey> {
+        let held = self.store.state().held().iter();
+        let by = held.filter(|(_, held)| held.values().any(|held| held.row.client == *client_id));
+        by.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Commits. Returns how many messages that are.
+    pub(in crate::broker) fn commit_group(
+        &mut self,
+        key: &GroupKey,
+        committed: Committed<'_>,
+    ) -> usize {
+        let held = self.held_where(key, |client, message| match committed {
+            Committed::DeliveredTo(by) => client == by,
+            Committed::UpTo(offset) => message <= offset,
+        });
+        self.drop_held(key, &held);
+        let in_flight = self.in_flight(key, |broker, client, place, row| match committed {
+            Committed::DeliveredTo(by) => client == by && broker.had_its_turn(client, place),
+            Committed::UpTo(offset) => row.message <= offset,
+        });
+        let count = held.len() + in_flight.len();
+        self.cut_off(in_flight);
+        if let Some(index) = self.group_indexes.get(key).copied() {
+            self.queue_group_turn(index);
+        }
+        count
+    }
+
+    /// Lets a group go on somewhere else; what is in flight is nothing to it any more.
+    pub(in crate::broker) fn seek_group(&mut self, key: &GroupKey, place: &Place) {
+        let Some(row) = self.store.state().group(key).cloned() else { return };
+        let held = self.held_where(key, |_, _| true);
+        self.drop_held(key, &held);
+        let in_flight = self.in_flight(key, |_, _, _, _| true);
+        self.cut_off(in_flight);
+        let declared = row.declared.map(|mut declared| {
+            (declared.not_before, declared.last) = (place.not_before, place.last);
+            declared
+        });
+        let row = GroupRow { declared, ..GroupRow::at(place.position) };
+        self.store.put(self.now, Row::Group(key.clone(), Some(row)));
+        let Some(index) = self.group_indexes.get(key).copied() else { return };
+        if let Some(group) = self.groups.get_mut(index) {
+            group.mode = GroupMode::behind(place.position);
+            group.search = None;
+        }
+        self.queue_group_turn(index);
+    }
+
+    /// Removes a group. Whether it could be: not as long as it has members.
+    pub(in crate::broker) fn remove_group(&mut self, key: &GroupKey) -> bool {
+        let Some(index) = self.group_indexes.get(key).copied() else { return false };
+        if self.groups.get(index).is_none_or(|group| !group.sessions.is_empty()) {
+            return false;
+        }
+        let held = self.held_where(key, |_, _| true);
+        self.drop_held(key, &held);
+        let in_flight = self.in_flight(key, |_, _, _, _| true);
+        self.cut_off(in_flight);
+        self.forget_group(index, key);
+        self.store.put(self.now, Row::Group(key.clone(), None));
+        true
+    }
+
+    /// How many messages of a group were delivered and are not committed, or are on their way.
+    pub(in crate::broker) fn outstanding(&self, key: &GroupKey) -> Outstanding {
+        let state = self.store.state();
+        let in_flight = self.in_flight(key, |_, _, _, _| true);
+        let held = state.held().get(key);
+        let returned = state.group(key).map(|row| row.returned.as_slice()).unwrap_or_default();
+        let first_held = held.and_then(|held| held.keys().next());
+        let firsts = [first_held.copied(), returned.first().copied()].into_iter().flatten();
+        let messages = in_flight.iter().map(|(_, _, row)| row.message);
+        Outstanding {
+            in_flight: in_flight.len(),
+            held: held.map_or(0, std::collections::BTreeMap::len),
+            returned: returned.len(),
+            first: messages.chain(firsts).min(),
+        }
+    }
+
+    pub(in crate::broker) fn held_where(
+        &self,
+        key: &GroupKey,
+        is_meant: impl Fn(&ClientId, Offset) -> bool,
+    ) -> Vec<Offset> {
+        let held = self.store.state().held().get(key).into_iter().flatten();
+        let meant = held.filter(|(message, held)| is_meant(&held.row.client, **message));
+        meant.map(|(message, _)| *message).collect()
+    }
+
+    pub(in crate::broker) fn drop_held(&mut self, key: &GroupKey, messages: &[Offset]) {
+        for message in messages {
+            self.store.put(self.now, Row::Held(key.clone(), *message, None));
+        }
+    }
+
+    /// The assignments of a group that are not acknowledged, as far as the log knows.
+    fn in_flight(
+        &self,
+        key: &GroupKey,
+        is_meant: impl Fn(&Self, &ClientId, AssignedKey, &AssignedRow) -> bool,
+    ) -> Vec<(ClientId, u64, AssignedRow)> {
+        let rows = self.store.state().sessions().flat_map(|(client_id, session)| {
+            session.assigned.iter().map(move |(place, row)| (client_id, *place, row))
+        });
+        let meant = rows.filter(|(client_id, place, row)| {
+            row.group.as_ref() == Some(key) && is_meant(self, client_id, *place, row)
+        });
+        meant.map(|(client_id, place, row)| (client_id.clone(), place.1, row.clone())).collect()
+    }
+
+    /// Whether an assignment was sent on its session's connection.
+    fn had_its_turn(&self, client_id: &ClientId, place: AssignedKey) -> bool {
+        let known = self.client_slots.get(client_id).and_then(|slot| self.clients.get(*slot));
+        known.is_some_and(|known| known.last_assigned.is_some_and(|last| place <= last))
+    }
+
+    /// Makes assignments their sessions' own: they go back to nobody.
+    fn cut_off(&mut self, assignments: Vec<(ClientId, u64, AssignedRow)>) {
+        for (client_id, counter, row) in assignments {
+            let row = AssignedRow { group: None, key: None, ..row };
+            self.store.put(self.now, Row::Assigned(client_id, counter, Some(row)));
+        }
+    }
+}
+
+/// What a group has given out and is not done with.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::broker) struct Outstanding {
+    pub(in crate::broker) in_flight: usize,
+    pub(in crate::broker) held: usize,
+    pub(in crate::broker) returned: usize,
+    /// The oldest of those messages.
+    pub(in crate::broker) first: Option<Offset>,
+}
