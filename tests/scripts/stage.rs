@@ -200,6 +200,7 @@ impl Stage {
             "output_bytes_max" => options.output_bytes_max = value.parse().unwrap(),
             "pending_bytes_max" => options.pending_bytes_max = value.parse().unwrap(),
             "delayed_max" => options.delayed_max = value.parse().unwrap(),
+            "groups_max" => options.groups_max = value.parse().unwrap(),
             "read_only" => options.on_write_failure = OnWriteFailure::ReadOnly,
             "reserve_bytes" => self.settings.store.log.reserve_bytes = value.parse().unwrap(),
             "clock_jump_max" => {

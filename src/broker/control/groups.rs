@@ -116,6 +116,7 @@ impl Broker {
             return Err(bad_payload("the offset is beyond the end of the log"));
         }
         let keys = self.groups_named(request.argument, filter.as_deref())?;
+        keys.iter().for_each(|key| self.settle_members(key));
         let committed = offset.map_or(Committed::DeliveredTo(request.client), Committed::UpTo);
         let count = keys.iter().map(|key| self.commit_group(key, committed)).sum::<usize>();
         Ok(Done::Now(Map::from_iter([("committed".to_owned(), count.into())])))
@@ -124,7 +125,7 @@ impl Broker {
     pub(super) fn reset_by_request(&mut self, request: &Request<'_>) -> Outcome {
         let fields = fields(request.payload, &["filter"], "{\"filter\":\"a/#\"}")?;
         let keys = self.groups_named(request.argument, text(&fields, "filter")?)?;
-        let count = keys.iter().map(|key| self.return_held(key, None)).sum::<usize>();
+        let count = keys.iter().map(|key| self.reset_group(key)).sum::<usize>();
         Ok(Done::Now(Map::from_iter([("returned".to_owned(), count.into())])))
     }
 
@@ -141,7 +142,7 @@ impl Broker {
         let start = start(&to)?;
         let keys = self.groups_named(request.argument, filter.as_deref())?;
         if start == Start::Committed {
-            let count = keys.iter().map(|key| self.return_held(key, None)).sum::<usize>();
+            let count = keys.iter().map(|key| self.reset_group(key)).sum::<usize>();
             return Ok(Done::Now(Map::from_iter([("returned".to_owned(), count.into())])));
         }
         let place = self.place_of(start, self.store.next_offset()).map_err(refused)?;

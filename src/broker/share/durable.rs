@@ -94,6 +94,22 @@ impl Broker {
         messages.len()
     }
 
+    /// Takes a group back to its last commit. Returns how many messages that are.
+    pub(in crate::broker) fn reset_group(&mut self, key: &GroupKey) -> usize {
+        self.settle_members(key);
+        self.return_held(key, None)
+    }
+
+    /// Writes down what a group's members have acknowledged, so that what follows rests on it.
+    pub(in crate::broker) fn settle_members(&mut self, key: &GroupKey) {
+        let index = self.group_indexes.get(key);
+        let group = index.and_then(|index| self.groups.get(*index));
+        let members = group.map(|group| group.members.clone()).unwrap_or_default();
+        for (client, _) in members {
+            self.put_progress(client, true);
+        }
+    }
+
     /// The groups of which a session holds messages.
     pub(in crate::broker) fn groups_held_by(&self, client_id: &ClientId) -> Vec<GroupKey> {
         let held = self.store.state().held().iter();
