@@ -1,20 +1,19 @@
 //! Matching, written from the specification's words and as simply as possible: the judge of the broker's trie.
 
-/// The share name and the filter behind it, or behind `$replay/earliest/`.
+/// The share name, if there is one, and the filter behind it and behind `$replay/earliest/`.
 pub(super) fn split(filter: &str) -> (Option<&str>, &str) {
-    if let Some(replayed) = replayed(filter) {
-        return (None, replayed);
-    }
-    filter
-        .strip_prefix("$share/")
-        .and_then(|rest| rest.split_once('/'))
-        .map_or((None, filter), |(share, filter)| (Some(share), filter))
+    let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    let (share, rest) = shared.map_or((None, filter), |(share, rest)| (Some(share), rest));
+    (share, rest.strip_prefix(EARLIEST).unwrap_or(rest))
 }
 
-/// The filter of a replay from the earliest message on.
-pub(super) fn replayed(filter: &str) -> Option<&str> {
-    filter.strip_prefix("$replay/earliest/")
+/// Whether everything is asked for from the earliest message on; for a group by its first member, and it lasts.
+pub(super) fn is_replayed(filter: &str) -> bool {
+    let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    shared.map_or(filter, |(_, rest)| rest).starts_with(EARLIEST)
 }
+
+const EARLIEST: &str = "$replay/earliest/";
 
 /// Whether a topic matches a filter [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.2-1].
 pub(super) fn matches(filter: &str, topic: &str) -> bool {
@@ -61,5 +60,7 @@ mod tests {
         assert_eq!(split("$share/g/a/+"), (Some("g"), "a/+"));
         assert_eq!(split("a/+"), (None, "a/+"));
         assert_eq!(split("$replay/earliest/a/+"), (None, "a/+"));
+        assert_eq!(split("$share/g/$replay/earliest/a/+"), (Some("g"), "a/+"));
+        assert!(is_replayed("$share/g/$replay/earliest/a") && !is_replayed("$share/g/a"));
     }
 }

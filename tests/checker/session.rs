@@ -128,7 +128,7 @@ impl Session {
             asked: asked.clone(),
             request,
             // A replay brings what was sent before it, too: as if it had been there from the beginning.
-            sent: if filter::replayed(&asked.filter).is_some() { 0 } else { seq },
+            sent: if filter::is_replayed(&asked.filter) { 0 } else { seq },
             granted: None,
             refused: false,
             ending: None,
@@ -151,7 +151,7 @@ impl Session {
             if span.request == request && span.granted.is_none() && !span.refused {
                 match codes.next() {
                     Some(Some(qos)) if *qos <= span.asked.qos => {
-                        let replays = filter::replayed(&span.asked.filter).is_some();
+                        let replays = filter::is_replayed(&span.asked.filter);
                         span.granted = Some((if replays { 0 } else { seq }, *qos));
                     }
                     Some(None) => span.refused = true,
@@ -257,7 +257,7 @@ impl Session {
 
     /// Whether a replay may bring messages to this topic.
     pub(super) fn replays(&self, topic: &str) -> bool {
-        let replays = |span: &Span| filter::replayed(&span.asked.filter).is_some();
+        let replays = |span: &Span| filter::is_replayed(&span.asked.filter);
         self.spans.iter().any(|span| replays(span) && span.matches(topic))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::filter::is_replayed;
 use super::messages::Known;
 use super::messages::Messages;
 use super::session::Session;
@@ -78,7 +79,12 @@ fn check_arrived(group: &str, members: &[Member<'_>], known: &Known, found: &mut
             || (session.ended.is_none() && !session.online);
         ended || span.ending.is_some_and(|ending| ending > known.first)
     };
-    let may_be_lost = members.iter().any(|member| left(&member) || member.1.asked.qos == 0);
+    // A durable group gets everything else back.
+    let lasts = is_replayed(group);
+    let lost_with = |(_, span): &Member<'_>| !lasts || known.sent.qos.min(span.asked.qos) == 2;
+    let may_be_lost = members
+        .iter()
+        .any(|member| (left(&member) && lost_with(member)) || member.1.asked.qos == 0);
     if members.iter().any(|member| stays(&member))
         && !may_be_lost
         && acknowledged > known.first

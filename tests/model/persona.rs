@@ -12,6 +12,15 @@ pub(crate) const TOPICS: [&str; 9] =
 /// Topics of the shared groups.
 pub(crate) const GROUP_TOPICS: [&str; 2] = ["g/1", "g/2"];
 
+/// The shared groups; one of them lasts.
+const SHARES: [&str; 5] = [
+    "$share/one/g/#",
+    "$share/two/g/+",
+    "$share/one/g/1",
+    "$share/kept/$replay/earliest/g/#",
+    "$share/kept/$replay/earliest/g/#",
+];
+
 /// Filters that everybody subscribes to.
 pub(crate) const FILTERS: [&str; 12] =
     ["#", "a/#", "a/+", "a/b", "+/b", "+/+/c", "r/#", "r/2", "d/+", "+", "w/#", "+/#"];
@@ -68,9 +77,7 @@ impl Persona {
             ProtocolVersion::V3_1_1,
             ProtocolVersion::V3_1,
         ]);
-        let share = chance
-            .percent(30)
-            .then(|| *chance.pick(&["$share/one/g/#", "$share/two/g/+", "$share/one/g/1"]));
+        let share = chance.percent(30).then(|| *chance.pick(&SHARES));
         let stable = share.is_some() && chance.percent(60);
         let expiry = expiry(version, stable, chance);
         let delay = if version.is_v5() { u32::try_from(chance.below(5)).unwrap() } else { 0 };

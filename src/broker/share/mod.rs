@@ -44,6 +44,8 @@ pub(super) struct Group {
     /// The connected ones.
     pub(super) members: Vec<(ClientRef, Grant)>,
     mode: GroupMode,
+    /// Messages below were appended before the router knew of it.
+    live_from: Offset,
     /// What it was declared with, if it was.
     terms: Option<(Strategy, Commit)>,
     /// The search for where it begins.
@@ -89,6 +91,7 @@ impl Broker {
             sessions: BTreeSet::new(),
             members: Vec::new(),
             mode,
+            live_from: self.store.next_offset(),
             terms,
             search: None,
             turn_queued: false,

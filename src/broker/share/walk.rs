@@ -145,6 +145,9 @@ impl Broker {
 
     /// Assigns what was appended and is not yet durable; then the group is live.
     fn finish_group_walk(&mut self, index: GroupIndex, cursor: &mut Cursor) -> Walk {
+        if self.groups.get(index).is_some_and(|group| self.routed < group.live_from) {
+            return Walk::WaitDurable;
+        }
         let left: Vec<Offset> = self
             .unrouted
             .iter()
