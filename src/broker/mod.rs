@@ -97,6 +97,7 @@ pub use event::ConnectionId;
 pub use event::Event;
 pub use event::Origin;
 pub use event::Output;
+pub use options::GroupOptions;
 pub use options::OnWriteFailure;
 pub use options::Options;
 pub use stats::Dropped;

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use crate::mqtt::ShareName;
 use crate::mqtt::Text;
+use crate::mqtt::TopicFilter;
 use crate::session;
+use crate::session::Commit;
+use crate::session::Start;
+use crate::session::Strategy;
 
 /// What follows when the disk fails a write or a sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +18,23 @@ pub enum OnWriteFailure {
     Exit,
     /// What is durable is served on, and nothing more is taken.
     ReadOnly,
+}
+
+/// A durable group that there is from the start of the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupOptions {
+    /// Its share name.
+    pub share: ShareName,
+    /// Which topics: a filter without prefixes.
+    pub filter: TopicFilter,
+    /// Where it begins when it is made.
+    pub start: Start,
+    /// The same in the words that are kept, and compared.
+    pub from: Text,
+    /// Who gets the next message.
+    pub strategy: Strategy,
+    /// What ends a delivery.
+    pub commit: Commit,
 }
 
 /// Limits and habits of the core.
@@ -36,6 +58,8 @@ pub struct Options {
     pub retained_max: usize,
     /// How many groups may be durable.
     pub groups_max: usize,
+    /// Groups that are made at the start, unless they exist. One that exists with other words stays as it is, with a warning.
+    pub groups: Vec<GroupOptions>,
     /// How many messages may be kept back until they are due.
     pub delayed_max: usize,
     /// How far off a message may be due.
@@ -74,6 +98,7 @@ impl Default for Options {
             sessions_max: 1_000_000,
             retained_max: 1_000_000,
             groups_max: 10_000,
+            groups: Vec::new(),
             delayed_max: 100_000,
             delay_max: Duration::from_hours(365 * 24),
             output_bytes_max: 256 << 10,

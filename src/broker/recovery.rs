@@ -9,9 +9,11 @@ use slab::Slab;
 
 use crate::access::Access;
 use crate::broker::Broker;
+use crate::broker::GroupOptions;
 use crate::broker::Options;
 use crate::broker::Stats;
 use crate::broker::Timer;
+use crate::broker::asked::Wanted;
 use crate::broker::delayed::DelayedQueue;
 use crate::broker::durability::CommitState;
 use crate::broker::found::Found;
@@ -24,6 +26,9 @@ use crate::broker::timers::TimerWheel;
 use crate::collections::Map;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
+use crate::session::AddressError;
+use crate::session::Start;
+use crate::store::Declared;
 use crate::store::GroupKey;
 use crate::store::Row;
 use crate::store::SessionRow;
@@ -87,6 +92,7 @@ impl Broker {
         broker.recover_groups();
         broker.recover_wills();
         broker.recover_sessions();
+        broker.declare_groups();
         broker.recover_exclusive();
         broker.recover_delayed();
         broker.set_timers();
@@ -178,4 +184,50 @@ impl Broker {
             }
         }
     }
+    /// Makes the groups of the options that do not exist. Sessions that end with the start have left theirs before.
+    fn declare_groups(&mut self) {
+        for group in self.options.groups.clone() {
+            let (share, filter) = (group.share.clone(), group.filter.clone());
+            let key = GroupKey { share: share.into(), filter: filter.into() };
+            let wanted = Wanted {
+                start: Some((group.start, group.from.clone())),
+                strategy: Some(group.strategy),
+                commit: Some(group.commit),
+            };
+            let (name, filter) = (&*key.share, &*key.filter);
+            match self.asked_group(&key, wanted) {
+                Ok(None) => {}
+                Ok(Some(row)) => drop(self.declare_group(&key, &row)),
+                Err(AddressError::OtherGroup) => {
+                    let row = self.store.state().group(&key);
+                    let found = differences(row.and_then(|row| row.declared.as_deref()), &group);
+                    tracing::warn!(
+                        group = name,
+                        filter,
+                        "a group of the configuration exists with other words and stays as it is ({found}); `tidelog group rm` comes first"
+                    );
+                }
+                Err(error) => {
+                    tracing::error!(group = name, filter, %error, "a group of the configuration is not made");
+                }
+            }
+        }
+    }
+}
+
+/// How a group that exists differs from what the options say.
+fn differences(declared: Option<&Declared>, wanted: &GroupOptions) -> String {
+    let Some(declared) = declared else {
+        return "it has no start and ends with its members".to_owned();
+    };
+    let from = if wanted.start == Start::Committed { &declared.start } else { &wanted.from };
+    let words = [
+        ("from", declared.start.as_str(), from.as_str()),
+        ("strategy", declared.strategy.name(), wanted.strategy.name()),
+        ("commit", declared.commit.name(), wanted.commit.name()),
+    ];
+    let others = words.into_iter().filter(|(_, is, said)| is != said);
+    let texts: Vec<String> =
+        others.map(|(name, is, said)| format!("{name} is {is}, not {said}")).collect();
+    texts.join(", ")
 }

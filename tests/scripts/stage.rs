@@ -14,7 +14,7 @@
 //! stall c1 / read c1   the client's transport takes nothing more / takes everything again
 //! log on               prints appended messages as `append topic@offset`, those that are kept back as `keep topic@offset`
 //! show limits|reasons  see print.rs
-//! set name=value       an option of the broker; before the first connection
+//! set name=value       an option of the broker; before the first connection, or before a crash
 //! passwords|acl text   a line of the password file or the ACL file; before the first connection
 //! ```
 
@@ -26,6 +26,7 @@ use bytes::BytesMut;
 use tidelog::broker;
 use tidelog::broker::ConnectionId;
 use tidelog::broker::Event;
+use tidelog::broker::GroupOptions;
 use tidelog::broker::OnWriteFailure;
 use tidelog::broker::Output;
 use tidelog::commitlog;
@@ -36,6 +37,9 @@ use tidelog::commitlog::disk::memory::Operation;
 use tidelog::mqtt::Decoder;
 use tidelog::mqtt::Packet;
 use tidelog::mqtt::ProtocolVersion;
+use tidelog::session::Commit;
+use tidelog::session::Start;
+use tidelog::session::Strategy;
 use tidelog::store;
 use tidelog::store::Kind;
 use tidelog::store::MemoryStateStore;
@@ -201,6 +205,7 @@ impl Stage {
             "pending_bytes_max" => options.pending_bytes_max = value.parse().unwrap(),
             "delayed_max" => options.delayed_max = value.parse().unwrap(),
             "groups_max" => options.groups_max = value.parse().unwrap(),
+            "group" => options.groups.push(group(value)),
             "read_only" => options.on_write_failure = OnWriteFailure::ReadOnly,
             "reserve_bytes" => self.settings.store.log.reserve_bytes = value.parse().unwrap(),
             "clock_jump_max" => {
@@ -464,6 +469,20 @@ fn add_line(text: &mut Option<String>, line: &str) {
     let text = text.get_or_insert_default();
     text.push_str(line);
     text.push('\n');
+}
+
+/// `NAME:FROM:STRATEGY:COMMIT:FILTER`, as a group of the options.
+fn group(text: &str) -> GroupOptions {
+    let parts: Vec<&str> = text.splitn(5, ':').collect();
+    let [share, from, strategy, commit, filter] = parts[..] else { panic!("set group={text}") };
+    GroupOptions {
+        share: share.try_into().unwrap(),
+        filter: filter.try_into().unwrap(),
+        start: Start::parse(from).unwrap(),
+        from: from.try_into().unwrap(),
+        strategy: Strategy::from_name(strategy).unwrap(),
+        commit: Commit::from_name(commit).unwrap(),
+    }
 }
 
 fn skew(time: &str) -> i64 {
