@@ -8,6 +8,7 @@ use super::delayed;
 use super::messages::Known;
 use super::session::Session;
 use super::session::Span;
+use super::shared;
 
 impl Checker {
     pub(super) fn delivered(&mut self, delivery: &Delivery) {
@@ -105,6 +106,9 @@ impl Checker {
         delayed::check_once(known, arrivals, allowed.saturating_add(repeats))?;
         if delivery.qos == 2 && arrivals.at_qos2 > allowed {
             return Err(format!("{} arrived {} times at QoS 2", known.sent, arrivals.at_qos2));
+        }
+        if let Some(later) = self.order.arrived(session, known).filter(|_| delivery.qos > 0) {
+            return Err(format!("{} arrived in its group after {later}, sent later", known.sent));
         }
         // Of a message that was sent twice, the first may be forgotten or refused, and one between them not.
         let single = known.is_single() && (known.sendings == 1 || !self.refuses);
@@ -229,6 +233,9 @@ fn check_ids(possible: &[&Span], heard: &[&&Span], delivery: &Delivery) -> Resul
 fn copies_allowed(session: &Session, known: &Known) -> u32 {
     let matching: Vec<&Span> =
         session.spans.iter().filter(|span| span.matches(&known.sent.topic)).collect();
+    if matching.iter().any(|span| shared::is_manual(span)) {
+        return u32::MAX;
+    }
     let plain = u32::from(matching.iter().any(|span| span.share().is_none()));
     let mut groups: Vec<&str> = matching
         .iter()

@@ -92,6 +92,7 @@ pub(crate) struct Checker {
     past: Vec<Session>,
     retained: Retained,
     wills: Wills,
+    order: shared::Order,
     /// The connection of a client that only looks at what is retained, and what it got.
     audit: Option<(u64, BTreeMap<String, Option<u64>>)>,
     violations: Vec<String>,

@@ -1,12 +1,61 @@
 //! Shared groups: each message to one member [5.0, 4.8.2].
+//!
+//! Two names are for groups that the world has declared: what [`KEYED`] brings of one topic comes in its order, whoever gets it, and what
+//! [`MANUAL`] brings may come again, because nobody commits.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::filter::is_replayed;
 use super::messages::Known;
 use super::messages::Messages;
 use super::session::Session;
 use super::session::Span;
+
+/// The group whose messages have their topic for a key.
+const KEYED: &str = "keyed";
+/// The group with manual commit.
+const MANUAL: &str = "manual";
+
+/// The order of what the keyed group brought.
+#[derive(Default)]
+pub(super) struct Order {
+    /// The last message of each topic and publisher.
+    last: BTreeMap<(String, String), u64>,
+    seen: BTreeSet<u64>,
+}
+
+impl Order {
+    /// Takes a message that reached a member, at whatever session; says what came before it and was sent later.
+    pub(super) fn arrived(&mut self, session: &Session, known: &Known) -> Option<u64> {
+        let topic = &known.sent.topic;
+        let keyed = |span: &Span| span.share() == Some(KEYED) && span.matches(topic);
+        let number = known.sent.number;
+        let timed = known.sent.expiry.is_some() || known.sent.delay.is_some();
+        if !session.spans.iter().any(keyed)
+            || !session.only_shared(topic)
+            || timed
+            || known.sent.is_will
+            || known.sent.qos == 0
+            || !self.seen.insert(number)
+            || known.sendings != 1
+        {
+            return None;
+        }
+        let place = (topic.clone(), known.sent.publisher.clone());
+        let last = self.last.entry(place).or_default();
+        if number < *last {
+            return Some(*last);
+        }
+        *last = number;
+        None
+    }
+}
+
+/// Whether messages of a group may come again at any time.
+pub(super) fn is_manual(span: &Span) -> bool {
+    span.share() == Some(MANUAL)
+}
 
 /// A member: its session and one of its subscriptions to the group.
 type Member<'a> = (&'a Session, &'a Span);
@@ -44,6 +93,9 @@ fn sessions_of<'a>(members: &[Member<'a>]) -> Vec<&'a Session> {
 }
 
 fn check_copies(group: &str, members: &[Member<'_>], known: &Known, found: &mut Vec<String>) {
+    if members.iter().any(|(_, span)| is_manual(span)) {
+        return;
+    }
     let number = known.sent.number;
     let sessions = sessions_of(members);
     // Only those to which nothing else brings the message.

@@ -217,7 +217,12 @@ impl Client {
         let witness = !self.persona.begins_with.is_empty();
         Asked {
             filter: filter.to_owned(),
-            qos: if witness { 2 } else { persona::qos(chance) },
+            qos: match filter {
+                _ if witness => 2,
+                // A member that acknowledges nothing is refused.
+                _ if filter.starts_with("$share/manual/") => persona::qos(chance).max(1),
+                _ => persona::qos(chance),
+            },
             no_local: is_v5 && !witness && self.persona.share.is_none() && chance.percent(20),
             retain_as_published: is_v5 && !witness && chance.percent(20),
             retain_handling: match is_v5 {

@@ -143,16 +143,22 @@ fn every_script_plays_as_written() {
     assert!(failures.is_empty(), "\n{failures}");
 }
 
-/// A bug that is put in on purpose changes what this script prints. To be run alone: the bug is in the whole process.
+/// A bug that is put in on purpose changes what a script prints. To be run alone: the bug is in the whole process.
 #[cfg(feature = "mutants")]
 #[test]
-fn a_pause_that_counts_as_silence_is_seen() {
-    let path = "tests/scripts/disk/keep_alive_while_slow.script";
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
-    tidelog::mutant::activate(Some(tidelog::mutant::Mutant::PauseIsSilence));
-    let actual = play(&parse(&text));
-    tidelog::mutant::activate(None);
-    assert_ne!(actual, text, "the bug is not seen");
+fn bugs_that_histories_do_not_show_are_seen() {
+    use tidelog::mutant::Mutant;
+    for (bug, path) in [
+        (Mutant::PauseIsSilence, "disk/keep_alive_while_slow.script"),
+        (Mutant::CommitAtAcknowledgement, "groups/manual_commit.script"),
+    ] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+        let text = std::fs::read_to_string(folder.join(path)).unwrap();
+        tidelog::mutant::activate(Some(bug));
+        let actual = play(&parse(&text));
+        tidelog::mutant::activate(None);
+        assert_ne!(actual, text, "{} is not seen", bug.name());
+    }
 }
 
 #[test]

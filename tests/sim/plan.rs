@@ -3,9 +3,16 @@
 use std::time::Duration;
 
 use tidelog::broker;
+use tidelog::broker::GroupOptions;
 use tidelog::broker::OnWriteFailure;
 use tidelog::commitlog;
 use tidelog::mqtt::ProtocolVersion;
+use tidelog::mqtt::ShareName;
+use tidelog::mqtt::Text;
+use tidelog::mqtt::TopicFilter;
+use tidelog::session::Commit;
+use tidelog::session::Start;
+use tidelog::session::Strategy;
 use tidelog::store;
 
 use crate::chance::Chance;
@@ -63,12 +70,21 @@ pub(crate) struct Plan {
     pub(crate) garbage: u64,
 }
 
+/// Groups that are there from the start.
+const KEYED: &str = "$share/keyed/$replay/earliest/g/#";
+const MANUAL: &str = "$share/manual/$replay/earliest/g/#";
+
 impl Plan {
     pub(crate) fn draw(chance: &mut Chance) -> Self {
         let padding = *chance.pick(&[0, 20, 300, 2_000]);
         let count = usize::try_from(chance.between(2, 7)).unwrap();
         let mut personas: Vec<Persona> =
             (0..count).map(|number| Persona::draw(number, padding, chance)).collect();
+        for persona in personas.iter_mut().filter(|persona| persona.share.is_some()) {
+            if chance.percent(40) {
+                persona.share = Some(*chance.pick(&[KEYED, MANUAL]));
+            }
+        }
         personas.push(Persona::witness("keeper", ProtocolVersion::V5, &["#"], chance));
         personas.push(Persona::witness(
             "watcher",
@@ -118,6 +134,17 @@ impl Plan {
     }
 }
 
+fn group(name: &str, strategy: Strategy, commit: Commit) -> GroupOptions {
+    GroupOptions {
+        share: ShareName::try_from(name).unwrap(),
+        filter: TopicFilter::try_from("g/#").unwrap(),
+        start: Start::Earliest,
+        from: Text::from_static("earliest"),
+        strategy,
+        commit,
+    }
+}
+
 fn settings(retains: bool, chance: &mut Chance) -> Settings {
     let mut options = broker::Options {
         output_bytes_max: *chance.pick(&[1 << 10, 8 << 10, 256 << 10]),
@@ -127,6 +154,10 @@ fn settings(retains: bool, chance: &mut Chance) -> Settings {
         clean_interval: Duration::from_millis(*chance.pick(&[0, 0, 200, 1_000])),
         checkpoint_interval: Duration::from_millis(*chance.pick(&[200, 1_000, 5_000])),
         on_write_failure: *chance.pick(&[OnWriteFailure::Exit, OnWriteFailure::ReadOnly]),
+        groups: vec![
+            group("keyed", Strategy::Key, Commit::Ack),
+            group("manual", Strategy::LeastInflight, Commit::Manual),
+        ],
         ..broker::Options::default()
     };
     options.session.in_flight_max = *chance.pick(&[1, 4, 100, 1_024]);
