@@ -8,7 +8,7 @@ use crate::run;
 use crate::side_by_side;
 
 /// How many seeds a bug may survive.
-const SEEDS_MAX: u64 = 150;
+const SEEDS_MAX: u64 = 400;
 
 /// Bugs that histories show too seldom; who sees them.
 const SEEN_ELSEWHERE: [(Mutant, &str); 5] = [

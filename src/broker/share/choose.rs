@@ -49,7 +49,11 @@ impl Broker {
             return None;
         }
         let at = match (strategy, key) {
-            (Strategy::Key | Strategy::Exclusive, Some(key)) => self.holder_of(group, key)?,
+            (Strategy::Key | Strategy::Exclusive, Some(key))
+                if !Mutant::KeyTornApart.is_active() =>
+            {
+                self.holder_of(group, key)?
+            }
             (Strategy::RoundRobin, _) => self.first_with_room(group, group.rotation)?,
             (Strategy::Sticky, _) => {
                 self.first_with_room(group, group.rotation + group.members.len() - 1)?
@@ -104,7 +108,6 @@ impl Broker {
     fn holder_of(&self, group: &Group, key: u64) -> Option<usize> {
         let mut members = group.members.iter().enumerate();
         let holder = self.store.state().holder(&group.key, key);
-        let holder = holder.filter(|_| !Mutant::KeyTornApart.is_active());
         let at = match holder {
             Some(holder) => {
                 let is_holder = |client: &ClientRef| {
