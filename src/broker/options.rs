@@ -58,6 +58,8 @@ pub struct Options {
     pub retained_max: usize,
     /// How many groups may be durable.
     pub groups_max: usize,
+    /// How many messages of a group may be delivered and not committed; at that number it waits.
+    pub uncommitted_max: usize,
     /// Groups that are made at the start, unless they exist. One that exists with other words stays as it is, with a warning.
     pub groups: Vec<GroupOptions>,
     /// How many messages may be kept back until they are due.
@@ -98,6 +100,7 @@ impl Default for Options {
             sessions_max: 1_000_000,
             retained_max: 1_000_000,
             groups_max: 10_000,
+            uncommitted_max: 10_000,
             groups: Vec::new(),
             delayed_max: 100_000,
             delay_max: Duration::from_hours(365 * 24),

@@ -163,6 +163,9 @@ pub struct Limits {
     /// Groups that last without members.
     #[serde(deserialize_with = "values::count")]
     pub groups_max: u32,
+    /// Messages of a group with manual commit that are delivered and not committed.
+    #[serde(deserialize_with = "values::count")]
+    pub uncommitted_max: u32,
     /// Messages that are kept back until they are due.
     #[serde(deserialize_with = "values::count")]
     pub delayed_max: u32,
@@ -316,7 +319,7 @@ fn check_ranges(keys: &Keys) -> Result<(), Broken> {
     let Keys { data, limits, .. } = keys;
     let sizes = 128..=PROTOCOL_PACKET_SIZE_MAX;
     let keep_alive = Duration::from_secs(1)..=KEEP_ALIVE_MAX;
-    let rules: [(&str, bool, &'static str); 19] = [
+    let rules: [(&str, bool, &'static str); 20] = [
         ("data.dir", !data.dir.as_os_str().is_empty(), "a directory is needed"),
         (
             "data.segment_size",
@@ -352,6 +355,7 @@ fn check_ranges(keys: &Keys) -> Result<(), Broken> {
             "1s to 65535s, or \"unlimited\"",
         ),
         ("limits.sessions", limits.sessions > 0, "at least 1"),
+        ("limits.uncommitted_max", limits.uncommitted_max > 0, "at least 1"),
         ("limits.topic_levels", limits.topic_levels > 0, "at least 1"),
         (
             "limits.client_id_bytes",
@@ -422,6 +426,7 @@ impl Default for Limits {
             sessions: 1_000_000,
             retained_messages: 1_000_000,
             groups_max: 10_000,
+            uncommitted_max: 10_000,
             delayed_max: 100_000,
             delay_max: Duration::from_hours(365 * 24),
             subscriptions_per_client: 10_000,

@@ -116,6 +116,10 @@ fn check_arrived(group: &str, members: &[Member<'_>], known: &Known, found: &mut
     let number = known.sent.number;
     let sessions = sessions_of(members);
     let Some((acknowledged, _)) = known.acknowledged else { return };
+    // It may wait for a commit that nobody makes.
+    if members.iter().any(|(_, span)| is_manual(span)) {
+        return;
+    }
     if known.sent.qos == 0 || known.sent.expiry.is_some() || known.sent.empty {
         return;
     }

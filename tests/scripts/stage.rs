@@ -204,6 +204,7 @@ impl Stage {
             "output_bytes_max" => options.output_bytes_max = value.parse().unwrap(),
             "pending_bytes_max" => options.pending_bytes_max = value.parse().unwrap(),
             "delayed_max" => options.delayed_max = value.parse().unwrap(),
+            "uncommitted_max" => options.uncommitted_max = value.parse().unwrap(),
             "groups_max" => options.groups_max = value.parse().unwrap(),
             "group" => options.groups.push(group(value)),
             "read_only" => options.on_write_failure = OnWriteFailure::ReadOnly,

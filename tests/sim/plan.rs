@@ -154,6 +154,8 @@ fn settings(retains: bool, chance: &mut Chance) -> Settings {
         clean_interval: Duration::from_millis(*chance.pick(&[0, 0, 200, 1_000])),
         checkpoint_interval: Duration::from_millis(*chance.pick(&[200, 1_000, 5_000])),
         on_write_failure: *chance.pick(&[OnWriteFailure::Exit, OnWriteFailure::ReadOnly]),
+        // What a session gives back at once is within what may wait for the disk.
+        uncommitted_max: 300,
         groups: vec![
             group("keyed", Strategy::Key, Commit::Ack),
             group("manual", Strategy::LeastInflight, Commit::Manual),

@@ -8,7 +8,6 @@ use crate::broker::client::ClientRef;
 use crate::broker::message::Message;
 use crate::broker::router::GroupIndex;
 use crate::broker::share::Group;
-use crate::broker::share::HELD_MAX;
 use crate::mqtt::PropertiesView;
 use crate::mqtt::QoS;
 use crate::mutant::Mutant;
@@ -75,7 +74,8 @@ impl Broker {
 
     /// Whether a group waits for a commit.
     fn holds_enough(&self, group: &Group) -> bool {
-        self.store.state().held().get(&group.key).is_some_and(|held| held.len() >= HELD_MAX)
+        let held = self.store.state().held().get(&group.key);
+        held.is_some_and(|held| held.len() >= self.options.uncommitted_max)
     }
 
     /// The member with the fewest messages in flight that can take another, the longest not chosen first.

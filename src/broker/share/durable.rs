@@ -15,9 +15,6 @@ use crate::store::GroupRow;
 use crate::store::HeldRow;
 use crate::store::Row;
 
-/// How many messages of a group may be delivered and not committed.
-pub(in crate::broker) const HELD_MAX: usize = 10_000;
-
 /// What a commit is of.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::broker) enum Committed<'a> {

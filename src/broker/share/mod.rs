@@ -16,7 +16,6 @@ mod walk;
 use std::collections::BTreeSet;
 
 pub(super) use durable::Committed;
-pub(super) use durable::HELD_MAX;
 pub(super) use lag::Lag;
 pub(super) use lag::LagIndex;
 
