@@ -115,7 +115,7 @@ fn title(plan: &Plan, version: &str) -> String {
 }
 
 /// So many of something, in words: `1 message`, `2 messages`.
-fn some(count: impl Display + PartialEq + From<u8>, one: &str) -> String {
+fn some<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str) -> String {
     let ending = if count == 1.into() { "" } else { "s" };
     format!("{count} {one}{ending}")
 }
