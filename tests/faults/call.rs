@@ -42,9 +42,9 @@ const STALL: Duration = Duration::from_mins(1);
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// How many messages are acknowledged at most while the call that is to fail has not come: so many at least, and so many for each
-/// call. Under load a call that can find no space was seen to come with up to 9 of them, others with up to 5.
+/// call. Under load a call that can find no space was seen to come with up to 13 of them, others with up to 5.
 const ACKNOWLEDGED_MIN: u64 = 1_500;
-const ACKNOWLEDGED_PER_CALL: u64 = 15;
+const ACKNOWLEDGED_PER_CALL: u64 = 30;
 
 /// What changes a disk.
 pub(crate) const CHANGES: u64 = WRITE | SYNC | NAME | SIZE;
