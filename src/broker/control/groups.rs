@@ -35,13 +35,16 @@ type Fields = Map<String, Value>;
 impl Broker {
     pub(super) fn list_groups(&mut self, request: &Request<'_>) -> Outcome {
         let fields = fields(request.payload, &["after"], "{\"after\":\"GROUP/FILTER\"}")?;
-        let after = text(&fields, "after")?;
+        // Compared in the order of the keys, in which `g` is before `g-1`, but `g-1/a` before `g/a`.
+        let after =
+            text(&fields, "after")?.map(|after| after.split_once('/').unwrap_or((after, "")));
         let mut listed = Vec::new();
         let mut bytes = 0;
         let mut next = None;
         for (key, row) in self.store.state().groups() {
             let name = format!("{}/{}", &*key.share, &*key.filter);
-            if row.declared.is_none() || after.is_some_and(|after| *name <= *after) {
+            let is_behind = after.is_none_or(|after| after < (&*key.share, &*key.filter));
+            if row.declared.is_none() || !is_behind {
                 continue;
             }
             if bytes >= LISTED_BYTES_MAX {
