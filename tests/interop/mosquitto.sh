@@ -15,6 +15,13 @@ expect() { # expect CASE GOT WANTED
   if [ "$2" = "$3" ]; then record "ok $1"; else record "not ok $1: got '$2', not '$3'"; fi
 }
 
+# Waits until so many messages are in the files together: wait_for_all COUNT FILE... Counted, because -q would end at the first.
+wait_for_all() {
+  local count=$1
+  shift
+  timeout 20 grep -c -m "$count" '^got ' < <(exec tail --pid=$$ -n +1 -q -f "$@" 2>/dev/null) | cat >/dev/null
+}
+
 mosquitto_run() {
   local version transport flags
   for version in 31 311 5; do
@@ -91,7 +98,7 @@ mosquitto_shared() { # mosquitto_shared VERSION FLAGS
   # One more to each, so that everything before has arrived: they are sent until both have had one.
   # shellcheck disable=SC2086
   mosquitto_pub $2 -t "m/$1/jobs" -q 1 -m end --repeat 6
-  timeout 20 grep -q -m 16 '^got ' < <(exec tail --pid=$$ -n +1 -q -f "$output.1" "$output.2" 2>/dev/null)
+  wait_for_all 16 "$output.1" "$output.2"
   kill "${members[@]}"
   wait "${members[@]}" 2>/dev/null
   expect "mosquitto $1 shared subscription" \
@@ -136,8 +143,7 @@ mosquitto_groups() { # mosquitto_groups VERSION FLAGS
   done
   # shellcheck disable=SC2086
   mosquitto_pub $2 -q 1 -t "\$ctl/groups/$name/seek" -m earliest
-  # Counted, because -q ends at the first line.
-  timeout 20 grep -c -m 10 '^got ' < <(exec tail --pid=$$ -n +1 -q -f "$output.1" "$output.2" 2>/dev/null) | cat >/dev/null
+  wait_for_all 10 "$output.1" "$output.2"
   kill "${members[@]}"
   wait "${members[@]}" 2>/dev/null
   expect "mosquitto $1 group, seek, two members" \
