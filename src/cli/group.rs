@@ -150,10 +150,10 @@ impl GroupCommand {
                 Self::Show(arguments) => show(arguments).await,
                 Self::Create(arguments) => create(arguments).await,
                 Self::Commit(arguments) => commit(arguments).await,
-                Self::Reset(group) => print_count(group.ask("reset", Map::new()).await?),
+                Self::Reset(group) => print_count(&group.ask("reset", Map::new()).await?),
                 Self::Seek(SeekArgs { group, to }) => {
                     let to = Map::from_iter([("to".to_owned(), to.into())]);
-                    print_count(group.ask("seek", to).await?)
+                    print_count(&group.ask("seek", to).await?)
                 }
                 Self::Rm(group) => group.ask("remove", Map::new()).await.map(drop),
             }
@@ -242,7 +242,7 @@ async fn commit(arguments: CommitArgs) -> Result<(), Failure> {
     let fields = fields.into_iter().collect();
     let answer = request(&mut control, &name, "commit", filter.as_ref(), fields).await?;
     control.close().await;
-    print_count(answer)
+    print_count(&answer)
 }
 
 /// The last offset that one of the groups meant has looked at; `None` if it is none.
@@ -258,7 +258,7 @@ fn delivered(groups: &[Value], name: &ShareName, filter: Option<&TopicFilter>) -
 }
 
 /// Says how many messages it was, if that is what the answer says.
-fn print_count(answer: Map<String, Value>) -> Result<(), Failure> {
+fn print_count(answer: &Map<String, Value>) -> Result<(), Failure> {
     let counted = ["committed", "returned"]
         .into_iter()
         .find_map(|what| Some(format!("{} {what}\n", answer.get(what)?)));
