@@ -8,7 +8,7 @@
 //! | 1 | failed |
 //! | 2 | wrong usage or configuration |
 //! | 27 | `sub -W`: the time was up |
-//! | any other | `pub`, `sub`: the reason code with which the broker refused |
+//! | any other | `pub`, `sub`, `delayed`, `group`: the reason code with which the broker refused |
 
 pub mod certs;
 pub mod check_config;
@@ -21,6 +21,7 @@ mod control;
 mod delayed;
 mod file;
 mod format;
+mod group;
 mod log;
 mod moment;
 mod output;
@@ -98,6 +99,9 @@ enum Command {
     /// Messages that a running broker keeps back until they are due.
     #[command(subcommand)]
     Delayed(delayed::DelayedCommand),
+    /// Durable groups of a running broker.
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Print the version.
     Version,
 }
@@ -126,6 +130,7 @@ fn run(program: Program) -> Result<(), Failure> {
         Command::CheckConfig(arguments) => arguments.run(),
         Command::Log(command) => command.run(),
         Command::Delayed(command) => command.run(),
+        Command::Group(command) => command.run(),
         Command::Version => stdout::print(&Program::command().render_version()),
     }
 }

@@ -32,6 +32,10 @@ use super::format::Format;
 use super::format::Pattern;
 use super::format::Printed;
 use super::format::Style;
+use super::group::parse_commit;
+use super::group::parse_name;
+use super::group::parse_start;
+use super::group::parse_strategy;
 use super::output::Output;
 use super::property::Properties;
 use super::runtime;
@@ -42,17 +46,20 @@ use crate::mqtt::ProtocolVersion;
 use crate::mqtt::Publish;
 use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
+use crate::mqtt::ShareName;
 use crate::mqtt::Suback;
 use crate::mqtt::Subscribe;
 use crate::mqtt::SubscribeFilter;
 use crate::mqtt::SubscriptionFilter;
 use crate::mqtt::SubscriptionOptions;
+use crate::mqtt::Text;
 use crate::mqtt::TopicFilter;
 use crate::mqtt::TopicName;
 use crate::mqtt::Unsubscribe;
+use crate::mqtt::UserProperties;
 use crate::session::Address;
-use crate::session::AddressError;
-use crate::session::Start;
+use crate::session::Commit;
+use crate::session::Strategy;
 
 /// How long the last acknowledgements may take.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,6 +79,16 @@ pub(crate) struct SubscribeArgs {
     /// 2026-08-01T00:00:00Z. The filters become $replay/START/FILTER.
     #[arg(long, value_name = "START", value_parser = parse_start)]
     from: Option<String>,
+    /// Be a member of this group: the filters become $share/NAME/FILTER, and with --from $share/NAME/$replay/START/FILTER, which makes a group
+    /// that keeps its place without members.
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    group: Option<ShareName>,
+    /// Who of the group gets the next message: least-inflight, round-robin, random, sticky, key or exclusive; with -V 5.
+    #[arg(long, value_name = "STRATEGY", value_parser = parse_strategy, requires = "group")]
+    strategy: Option<Strategy>,
+    /// What ends a delivery to the group: ack or manual; with -V 5.
+    #[arg(long, value_name = "MODE", value_parser = parse_commit, requires = "group")]
+    commit: Option<Commit>,
     /// Quality of service: 0, 1 or 2.
     #[arg(short = 'q', long, value_name = "QOS", default_value = "0", value_parser = parse_qos)]
     qos: QoS,
@@ -139,11 +156,18 @@ impl SubscribeArgs {
         let format = self.format()?;
         let filter_out = filters("-T", &self.filter_out, |filter| TopicFilter::try_from(filter))?;
         let unsubscribe = filters("-U", &self.unsubscribe, SubscriptionFilter::parse)?;
-        let Setup { mut options, properties, url_topic, quiet } = self.connect.setup()?;
+        let Setup { mut options, mut properties, url_topic, quiet } = self.connect.setup()?;
         self.topics.extend(url_topic);
-        if let Some(start) = &self.from {
-            self.topics = replayed(&self.topics, start)?;
+        if self.from.is_some() || self.group.is_some() {
+            self.topics = addressed(&self.topics, self.group.as_ref(), self.from.as_deref())?;
         }
+        let words = group_words(self.strategy, self.commit)?;
+        if !words.is_empty() && !options.connect.version.is_v5() {
+            return Err(Failure::usage(
+                "--strategy and --commit need -V 5; for other versions `tidelog group create` says it",
+            ));
+        }
+        properties.for_subscribe.extend(words);
         let topics = filters("-t", &self.topics, SubscriptionFilter::parse)?;
         if topics.is_empty() && unsubscribe.is_empty() {
             return Err(Failure::usage("a topic filter is missing: -t or -U"));
@@ -198,22 +222,36 @@ impl SubscribeArgs {
     }
 }
 
-fn parse_start(text: &str) -> Result<String, AddressError> {
-    Start::parse(text).map(|_| text.to_owned())
-}
-
-/// The filters as replays from a start on.
-fn replayed(filters: &[String], start: &str) -> Result<Vec<String>, Failure> {
-    let replayed = |filter: &String| {
+/// The filters as those of a group's members, as replays from a start on, or both.
+fn addressed(
+    filters: &[String],
+    group: Option<&ShareName>,
+    start: Option<&str>,
+) -> Result<Vec<String>, Failure> {
+    let flag = if group.is_some() { "--group" } else { "--from" };
+    let share = group.map(|name| format!("$share/{name}/")).unwrap_or_default();
+    let replay = start.map(|start| format!("$replay/{start}/")).unwrap_or_default();
+    let addressed = |filter: &String| {
         let (meta, filter) =
             filter.strip_prefix("$meta/").map_or(("", &**filter), |filter| ("$meta/", filter));
-        let text = format!("{meta}$replay/{start}/{filter}");
+        let text = format!("{share}{meta}{replay}{filter}");
         match Address::parse(&text) {
             Ok(_) => Ok(text),
-            Err(error) => Err(Failure::usage(format!("--from with -t '{filter}': {error}"))),
+            Err(error) => Err(Failure::usage(format!("{flag} with -t '{filter}': {error}"))),
         }
     };
-    filters.iter().map(replayed).collect()
+    filters.iter().map(addressed).collect()
+}
+
+/// The user properties of SUBSCRIBE that say how a group works.
+fn group_words(
+    strategy: Option<Strategy>,
+    commit: Option<Commit>,
+) -> Result<UserProperties, Failure> {
+    let text = |text: &str| Text::try_from(text).map_err(|error| Failure::usage(error.to_string()));
+    let words = [("strategy", strategy.map(Strategy::name)), ("commit", commit.map(Commit::name))];
+    let said = words.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    said.map(|(name, value)| Ok((text(name)?, text(value)?))).collect()
 }
 
 fn filters<T, E: std::fmt::Display>(

@@ -23,6 +23,9 @@ const VARIABLE_PREFIX: &str = "TIDELOG__";
 /// The key that holds the listeners.
 const LISTENER: &str = "listener";
 
+/// Keys that hold a list of blocks, and the keys of a block that it does not take from the defaults.
+const LISTS: [(&str, &[&str]); 2] = [(LISTENER, &["name", "address"]), ("group", &[])];
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -101,7 +104,7 @@ pub enum ConfigError {
 /// One key in force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// The key, with its whole path; listeners by number, as in `listener.0.kind`.
+    /// The key, with its whole path; blocks of a list by number, as in `listener.0.kind`.
     pub key: String,
     /// Its value as TOML.
     pub value: Value,
@@ -114,32 +117,33 @@ pub struct Setting {
 pub struct Layers {
     table: Table,
     sources: BTreeMap<String, Source>,
-    /// What a key of a listener is while nobody set it.
-    listener: Table,
+    /// What the keys of a list's block are while nobody set them, by the list.
+    blocks: BTreeMap<&'static str, Table>,
 }
 
 impl Layers {
     /// The defaults alone.
     pub fn new() -> Result<Self, ConfigError> {
         let table = parse(DEFAULTS, &Source::Default)?;
-        let listeners = table.get(LISTENER).and_then(Value::as_array);
-        let mut listener = listeners
-            .and_then(|all| all.first())
-            .and_then(Value::as_table)
-            .cloned()
-            .unwrap_or_default();
-        for own in ["name", "address"] {
-            listener.insert(own.to_owned(), Value::from(""));
-        }
-        Ok(Self { table, sources: BTreeMap::new(), listener })
+        let block = |(list, own): (&'static str, &[&str])| {
+            let blocks = table.get(list).and_then(Value::as_array);
+            let first = blocks.and_then(|all| all.first()).and_then(Value::as_table);
+            let mut block = first.cloned().unwrap_or_default();
+            block.extend(own.iter().map(|key| ((*key).to_owned(), Value::from(""))));
+            (list, block)
+        };
+        let blocks = LISTS.into_iter().map(block).collect();
+        Ok(Self { table, sources: BTreeMap::new(), blocks })
     }
 
-    /// Lays the text of a file over what is there. Listeners in it replace all others.
+    /// Lays the text of a file over what is there. Listeners in it replace all others, and so do groups.
     pub fn file(&mut self, text: &str, path: &Path) -> Result<(), ConfigError> {
         let source = Source::File(path.to_owned());
         let table = parse(text, &source)?;
-        if let Some(Value::Array(listeners)) = table.get(LISTENER) {
-            self.replace_listeners(listeners.len(), &source);
+        for (list, _) in LISTS {
+            if let Some(Value::Array(blocks)) = table.get(list) {
+                self.replace_blocks(list, blocks.len(), &source);
+            }
         }
         let table = Value::Table(table);
         let mut settings = Vec::new();
@@ -183,7 +187,7 @@ impl Layers {
         }
         let source = Source::Flag("--listen");
         let before = self.listeners();
-        self.replace_listeners(addresses.len(), &source);
+        self.replace_blocks(LISTENER, addresses.len(), &source);
         for (index, address) in addresses.iter().enumerate() {
             let (kind, endpoint) =
                 split_address(address).ok_or_else(|| ConfigError::Listen(address.clone()))?;
@@ -213,7 +217,7 @@ impl Layers {
             value: self.shown(&broken.key),
             origin: self.origin(&broken.key),
             key: broken.key,
-            why: Box::from(broken.why),
+            why: broken.why.into(),
         })
     }
 
@@ -235,11 +239,12 @@ impl Layers {
         listeners.filter_map(Value::as_table).cloned().collect()
     }
 
-    fn replace_listeners(&mut self, count: usize, source: &Source) {
-        let listeners = vec![Value::Table(self.listener.clone()); count];
-        self.table.insert(LISTENER.to_owned(), Value::Array(listeners));
-        self.sources.retain(|key, _| !key.starts_with(LISTENER));
-        self.sources.insert(LISTENER.to_owned(), source.clone());
+    fn replace_blocks(&mut self, list: &str, count: usize, source: &Source) {
+        let block = self.blocks.get(list).cloned().unwrap_or_default();
+        let blocks = vec![Value::Table(block); count];
+        self.table.insert(list.to_owned(), Value::Array(blocks));
+        self.sources.retain(|key, _| !is_of_list(key, list));
+        self.sources.insert(list.to_owned(), source.clone());
     }
 
     /// Sets a key to a value that came as text: read as the kind of value that the key has now.
@@ -293,9 +298,10 @@ impl Layers {
         self.sources.get(key).cloned().unwrap_or(Source::Default)
     }
 
-    /// Who is to be told about a wrong key: whoever set it, or made the listener that lacks it.
+    /// Who is to be told about a wrong key: whoever set it, or made the block that lacks it.
     fn origin(&self, key: &str) -> Source {
-        let maker = key.starts_with(LISTENER).then(|| self.source(LISTENER));
+        let list = LISTS.into_iter().find(|(list, _)| is_of_list(key, list));
+        let maker = list.map(|(list, _)| self.source(list));
         self.sources.get(key).cloned().or(maker).unwrap_or(Source::Default)
     }
 
@@ -307,6 +313,11 @@ impl Layers {
 fn parse(text: &str, origin: &Source) -> Result<Table, ConfigError> {
     text.parse()
         .map_err(|source| ConfigError::Syntax { origin: origin.clone(), source: Box::new(source) })
+}
+
+/// Whether a key is a list's own, or one of its blocks'.
+fn is_of_list(key: &str, list: &str) -> bool {
+    key.split('.').next() == Some(list)
 }
 
 fn decode(table: &Table) -> Result<Keys, Box<str>> {

@@ -7,16 +7,20 @@
 //! Invariants: `config/tidelog.toml` holds every key at its default, so a key without a line there does not exist; no
 //! layer below `server` imports this.
 
+mod group;
 mod layers;
 mod listener;
 mod load;
 mod nearest;
 mod values;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use crate::broker::GroupOptions;
 
 pub use layers::ConfigError;
 pub use layers::Layers;
@@ -31,6 +35,7 @@ pub use listener::UserFromCertificate;
 pub use load::Sources;
 pub use load::load;
 
+use group::GroupKeys;
 use listener::ListenerKeys;
 
 /// The defaults with their meaning and their cost, as a user reads them.
@@ -45,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where the broker listens. At least one.
     pub listeners: Vec<Listener>,
+    /// Durable groups that there are from the start. No two have the same name and filter.
+    pub groups: Vec<GroupOptions>,
     /// Who is let in.
     pub access: Access,
     /// Choices that the protocol leaves open.
@@ -275,6 +282,7 @@ struct Keys {
     data: Data,
     limits: Limits,
     listener: Vec<ListenerKeys>,
+    group: Vec<GroupKeys>,
     access: Access,
     mqtt: Mqtt,
     sys: Sys,
@@ -284,12 +292,12 @@ struct Keys {
 /// A rule between keys, or of a key's range, that does not hold.
 struct Broken {
     key: String,
-    why: &'static str,
+    why: Cow<'static, str>,
 }
 
 impl Broken {
-    fn new(key: impl Into<String>, why: &'static str) -> Self {
-        Self { key: key.into(), why }
+    fn new(key: impl Into<String>, why: impl Into<Cow<'static, str>>) -> Self {
+        Self { key: key.into(), why: why.into() }
     }
 }
 
@@ -298,10 +306,12 @@ impl Keys {
     fn check(self) -> Result<Config, Broken> {
         check_ranges(&self)?;
         let listeners = listener::check(self.listener, self.access.anonymous)?;
+        let groups = group::check(self.group, self.limits.topic_levels)?;
         Ok(Config {
             data: self.data,
             limits: self.limits,
             listeners,
+            groups,
             access: self.access,
             mqtt: self.mqtt,
             sys: self.sys,
@@ -381,6 +391,7 @@ impl Default for Config {
             data: Data::default(),
             limits: Limits::default(),
             listeners: vec![Listener::default()],
+            groups: Vec::new(),
             access: Access::default(),
             mqtt: Mqtt::default(),
             sys: Sys::default(),

@@ -27,6 +27,7 @@ pub(super) fn broker(config: &Config) -> broker::Options {
         retained_max: count(limits.retained_messages),
         groups_max: count(limits.groups_max),
         uncommitted_max: count(limits.uncommitted_max),
+        groups: config.groups.clone(),
         delayed_max: count(limits.delayed_max),
         delay_max: limits.delay_max,
         output_bytes_max: bytes(limits.output_buffer),

@@ -20,6 +20,9 @@ use tidelog::config::Source;
 use tidelog::config::Sources;
 use tidelog::config::TlsVersion;
 use tidelog::config::UserFromCertificate;
+use tidelog::session::Commit;
+use tidelog::session::Start;
+use tidelog::session::Strategy;
 use toml::Table;
 use toml::Value;
 
@@ -50,7 +53,7 @@ fn the_file_of_defaults_is_the_default() {
 fn every_key_of_the_file_is_explained() {
     let table: Table = DEFAULTS.parse().unwrap();
     for (section, keys) in &table {
-        let keys = if section == "listener" { &keys.as_array().unwrap()[0] } else { keys };
+        let keys = keys.as_array().map_or(keys, |blocks| &blocks[0]);
         for key in keys.as_table().unwrap().keys() {
             let line =
                 DEFAULTS.lines().position(|line| line.starts_with(&format!("{key} = "))).unwrap();
@@ -354,6 +357,83 @@ fn a_listener_can_be_changed_from_outside() {
 }
 
 #[test]
+fn groups_are_declared() {
+    let config = config(
+        "[[group]]\nname = \"workers\"\nfilter = \"jobs/#\"\nfrom = \"earliest\"\nstrategy = \"key\"\ncommit = \"manual\"\n\
+         [[group]]\n\
+         [[group]]\nname = \"workers\"\nfilter = \"a\"\n",
+    )
+    .unwrap();
+    let [jobs, plain] = &config.groups[..] else { panic!("{:?}", config.groups) };
+    assert_eq!((jobs.share.as_str(), jobs.filter.as_str()), ("workers", "jobs/#"));
+    assert_eq!((jobs.start, jobs.from.as_str()), (Start::Earliest, "earliest"));
+    assert_eq!((jobs.strategy, jobs.commit), (Strategy::Key, Commit::Manual));
+    assert_eq!((plain.filter.as_str(), plain.start), ("a", Start::Latest));
+    assert_eq!((plain.strategy, plain.commit), (Strategy::LeastInflight, Commit::Ack));
+    assert_eq!(config.listeners.len(), 1, "other lists stay");
+}
+
+#[test]
+fn a_group_can_be_declared_from_outside() {
+    let mut layers = Layers::new().unwrap();
+    layers.environment([("TIDELOG__GROUP__0__NAME".to_owned(), "g".to_owned())]).unwrap();
+    layers.set("group.0.filter=a/#").unwrap();
+    let config = layers.config().unwrap();
+    assert_eq!(config.groups[0].filter.as_str(), "a/#");
+    let origin = |key: &str| {
+        let settings = layers.settings();
+        settings.into_iter().find(|setting| setting.key == key).unwrap().source.to_string()
+    };
+    assert_eq!(origin("group.0.name"), "TIDELOG__GROUP__0__NAME");
+    assert_eq!(
+        (origin("group.0.filter"), origin("group.0.from")),
+        ("--set".to_owned(), "default".to_owned())
+    );
+}
+
+#[test]
+fn groups_that_can_not_be_are_refused() {
+    let block = |rest: &str| format!("[[group]]\nname = \"g\"\nfilter = \"a\"\n{rest}\n");
+    refused(
+        "[[group]]\nname = \"g\"\n",
+        "t.toml: `group.0.filter` is \"\": topic filter is empty [MQTT-4.7.3-1]",
+    );
+    refused(
+        "[[group]]\nfilter = \"a\"\n",
+        "t.toml: `group.0.name` is \"\": share name is empty [MQTT-4.8.2-1]",
+    );
+    refused(
+        "[[group]]\nname = \"g\"\nfilter = \"$SYS/#\"\n",
+        "t.toml: `group.0.filter` is \"$SYS/#\": a filter for a group does not begin with $",
+    );
+    refused(
+        "[limits]\ntopic_levels = 2\n[[group]]\nname = \"g\"\nfilter = \"a/b/c\"\n",
+        "t.toml: `group.0.filter` is \"a/b/c\": more levels than limits.topic_levels",
+    );
+    refused(
+        &block("from = \"tomorrow\""),
+        "t.toml: `group.0.from` is \"tomorrow\": bad start: earliest | latest | committed | last-N | o-OFFSET | t-UNIXMS | ago-15m | 2026-08-01T00:00:00Z",
+    );
+    refused(
+        &block("strategy = \"fastest\""),
+        "t.toml: `group.0.strategy` is \"fastest\": bad strategy: least-inflight | round-robin | random | sticky | key | exclusive",
+    );
+    refused(
+        &block("commit = \"never\""),
+        "t.toml: `group.0.commit` is \"never\": bad commit: ack | manual",
+    );
+    refused(
+        &[block(""), block("from = \"earliest\"")].concat(),
+        "t.toml: `group.1.filter` is \"a\": another group has this name and filter",
+    );
+    refused(
+        "[[group]]\nfliter = \"a\"\n",
+        "t.toml: there is no key `group.0.fliter`; is it `group.0.filter`?",
+    );
+    assert_eq!(config("group = []\n").unwrap().groups, []);
+}
+
+#[test]
 fn numbers_keep_their_values() {
     let settings = layers("[limits]\nconnections = 7\n").unwrap().settings();
     let setting = settings.iter().find(|setting| setting.key == "limits.connections").unwrap();
@@ -369,8 +449,8 @@ proptest! {
     /// No file, assignment or address makes the configuration panic, and none leaves it half changed.
     #[test]
     fn any_text_is_read_or_refused(
-        file in "(\\[\\[?(listener|limits|data|x)\\]?\\]\n|(listener|limits|name|dir|connections|kind)(\\.[a-z]{1,3})? = ([0-9]|\"[a-z0-9.:]{0,4}\"|\\[\\]|\\{\\})\n){0,4}",
-        assignment in "[a-z.0-9]{0,12}(limits|listener|connections)?[.=0-9a-z]{0,6}=?[ -~]{0,8}",
+        file in "(\\[\\[?(listener|group|limits|data|x)\\]?\\]\n|(listener|limits|name|dir|connections|kind)(\\.[a-z]{1,3})? = ([0-9]|\"[a-z0-9.:]{0,4}\"|\\[\\]|\\{\\})\n){0,4}",
+        assignment in "[a-z.0-9]{0,12}(limits|listener|group|connections)?[.=0-9a-z]{0,6}=?[ -~]{0,8}",
         address in "(ws|tls|unix|tcp)?(:|://)?[ -~]{0,10}",
     ) {
         let mut layers = Layers::new().unwrap();

@@ -15,6 +15,13 @@ expect() { # expect CASE GOT WANTED
   if [ "$2" = "$3" ]; then record "ok $1"; else record "not ok $1: got '$2', not '$3'"; fi
 }
 
+# Waits until so many messages are in the files together: wait_for_all COUNT FILE... Counted, because -q would end at the first.
+wait_for_all() {
+  local count=$1
+  shift
+  timeout 20 grep -c -m "$count" '^got ' < <(exec tail --pid=$$ -n +1 -q -f "$@" 2>/dev/null) | cat >/dev/null
+}
+
 mosquitto_run() {
   local version transport flags
   for version in 31 311 5; do
@@ -27,7 +34,10 @@ mosquitto_run() {
     mosquitto_will "$version" "$flags"
     mosquitto_shared "$version" "$flags"
     # No other broker has these.
-    [ "${INTEROP_PEER:-}" = mosquitto ] || mosquitto_delayed "$version" "$flags"
+    [ "${INTEROP_PEER:-}" = mosquitto ] || {
+      mosquitto_delayed "$version" "$flags"
+      mosquitto_groups "$version" "$flags"
+    }
   done
 }
 
@@ -88,7 +98,7 @@ mosquitto_shared() { # mosquitto_shared VERSION FLAGS
   # One more to each, so that everything before has arrived: they are sent until both have had one.
   # shellcheck disable=SC2086
   mosquitto_pub $2 -t "m/$1/jobs" -q 1 -m end --repeat 6
-  timeout 20 grep -q -m 16 '^got ' < <(exec tail --pid=$$ -n +1 -q -f "$output.1" "$output.2" 2>/dev/null)
+  wait_for_all 16 "$output.1" "$output.2"
   kill "${members[@]}"
   wait "${members[@]}" 2>/dev/null
   expect "mosquitto $1 shared subscription" \
@@ -110,6 +120,65 @@ mosquitto_delayed() { # mosquitto_delayed VERSION FLAGS
   wait $subscriber
   expect "mosquitto $1 delayed messages" "$(sed -n 's/^got //p' "$output" | tr '\n' ' ')" \
     "m/$1/delayed/now now m/$1/delayed/early one m/$1/delayed/late three "
+}
+
+mosquitto_groups() { # mosquitto_groups VERSION FLAGS
+  local name=g$1 topic=m/$1/backlog output=$work/groups.$1 members=() member
+  # A backlog of a group that nobody is in.
+  # shellcheck disable=SC2086
+  {
+    mosquitto_pub $2 -q 1 -t "\$ctl/groups/$name/create" -m "{\"filter\":\"$topic\",\"from\":\"earliest\"}"
+    seq 10 | mosquitto_pub $2 -q 1 -t "$topic" -l
+    expect "mosquitto $1 group, backlog" "$(mosquitto_ask "$2" "$name/show" '"lag":{"messages":[0-9]*')" '"lag":{"messages":10'
+    expect "mosquitto $1 group, its first member" \
+      "$(mosquitto_sub $2 -q 1 -t "\$share/$name/$topic" -C 10 -W 20 | tr '\n' ' ')" "$(seq 10 | tr '\n' ' ')"
+    expect "mosquitto $1 group, empty" "$(mosquitto_ask "$2" "$name/show" '"lag":{"messages":[0-9]*')" '"lag":{"messages":0'
+  }
+  # Two members share it, and once more after a seek.
+  for member in 1 2; do
+    # shellcheck disable=SC2086
+    stdbuf -oL mosquitto_sub $2 -d -q 1 -t "\$share/$name/$topic" -F 'got %p' >"$output.$member" &
+    members+=($!)
+    wait_for "$output.$member" 'Subscribed'
+  done
+  # shellcheck disable=SC2086
+  mosquitto_pub $2 -q 1 -t "\$ctl/groups/$name/seek" -m earliest
+  wait_for_all 10 "$output.1" "$output.2"
+  kill "${members[@]}"
+  wait "${members[@]}" 2>/dev/null
+  expect "mosquitto $1 group, seek, two members" \
+    "$(sed -n 's/^got //p' "$output.1" "$output.2" | sort -n | tr '\n' ' ')" "$(seq 10 | tr '\n' ' ')"
+  for member in 1 2; do
+    if grep -q '^got ' "$output.$member"; then record "ok mosquitto $1 group, member $member has a share"; else record "not ok mosquitto $1 group, member $member got nothing"; fi
+  done
+  mosquitto_manual "$1" "$2"
+}
+
+mosquitto_manual() { # mosquitto_manual VERSION FLAGS: a group with manual commit
+  local name=c$1 topic=m/$1/manual words flags got
+  words="{\"filter\":\"$topic\",\"commit\":\"manual\"}"
+  # A kept session, whose end would give everything back.
+  flags="$2 -i member-$1 -c -q 1 -t \$share/$name/$topic -W 20 $([ "$1" = 5 ] && echo '-x 1000')"
+  # shellcheck disable=SC2086
+  {
+    mosquitto_pub $2 -q 1 -t "\$ctl/groups/$name/create" -m "$words"
+    seq 3 | mosquitto_pub $2 -q 1 -t "$topic" -l
+    got=$(mosquitto_sub $flags -C 3 | tr '\n' ' ')
+    expect "mosquitto $1 group, reset" "$got$(mosquitto_ask "$2" "$name/reset" '"returned":[0-9]*')" '1 2 3 "returned":3'
+    got=$(mosquitto_sub $flags -C 3 | tr '\n' ' ')
+    got=$got$(mosquitto_ask "$2" "$name/show" '"position":[0-9]*')
+    expect "mosquitto $1 group, after a reset" "${got%%\"*}" '1 2 3 '
+    expect "mosquitto $1 group, commit up to an offset" \
+      "$(mosquitto_ask "$2" "$name/commit" '"committed":[0-9]*' "$((${got##*:} - 1))")" '"committed":3'
+    expect "mosquitto $1 group, nothing left to reset" "$(mosquitto_ask "$2" "$name/reset" '"returned":[0-9]*')" '"returned":0'
+  }
+}
+
+mosquitto_ask() { # mosquitto_ask FLAGS REQUEST PATTERN [PAYLOAD]: the part of the answer to a request about groups
+  local payload=(-n)
+  [ $# -lt 4 ] || payload=(-m "$4")
+  # shellcheck disable=SC2086
+  mosquitto_rr $1 -q 1 -i asking -W 20 -t "\$ctl/groups/$2" -e "\$ctl/reply/asking" "${payload[@]}" | grep -o "$3"
 }
 
 mosquitto_persistent() { # the flags of a session that outlives its connection

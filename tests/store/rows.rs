@@ -281,33 +281,11 @@ fn the_bytes_of_rows_are_those_on_disk() {
     let assigned = AssignedRow {
         retained: true,
         subscription_ids: [7].into_iter().collect(),
-        ..world::assigned(Offset::new(300), Some(group.clone()))
+        ..world::assigned(Offset::new(300), Some(group))
     };
     assert_eq!(
         encoded(&Row::Assigned(client.clone(), 258, Some(assigned))),
         (vec![1, b'c', 0, 0, 0, 0, 0, 0, 1, 2], vec![1, 5, 0xac, 2, 0, 1, 7, 1, 1, b's', 1, b'f'])
-    );
-    let returned = vec![Offset::new(3), Offset::new(5)];
-    let row = GroupRow { position: Offset::new(9), returned, declared: None };
-    let key = vec![1, b's', b'f'];
-    assert_eq!(
-        encoded(&Row::Group(group.clone(), Some(row.clone()))),
-        (key.clone(), vec![1, 9, 2, 3, 2])
-    );
-    let declared = Declared {
-        start: Text::from_static("o-1"),
-        strategy: MemberStrategy::Key,
-        commit: Commit::Manual,
-        not_before: None,
-        last: NonZeroU32::new(300),
-    };
-    let row = GroupRow { declared: Some(Box::new(declared)), ..row };
-    let value = vec![2, 9, 2, 3, 2, 3, b'o', b'-', b'1', 0x14, 0, 1, 0xac, 2];
-    assert_eq!(encoded(&Row::Group(group.clone(), Some(row))), (key, value));
-    let row = HeldRow { client: client.clone(), key: Some(300) };
-    assert_eq!(
-        encoded(&Row::Held(group, Offset::new(258), Some(row))),
-        (vec![1, b's', 1, b'f', 0, 0, 0, 0, 0, 0, 1, 2], vec![1, 1, b'c', 1, 0xac, 2])
     );
     let row = ProgressRow { acked: [66].into_iter().collect(), ..ProgressRow::default() };
     let mut value = vec![1, 0, 0, 0, 0, 1, 1];
@@ -349,5 +327,34 @@ fn the_bytes_of_rows_are_those_on_disk() {
     assert_eq!(
         encoded(&Row::Delayed(Offset::new(258), Some(row))),
         (vec![0, 0, 0, 0, 0, 0, 1, 2], vec![1, 1, 3, 0xac, 2, 1, b't', b'm'])
+    );
+}
+
+/// Those of groups, which have two layouts.
+#[test]
+fn the_bytes_of_groups_are_those_on_disk() {
+    let client = ClientId::try_from("c").unwrap();
+    let group = GroupKey { share: Text::from_static("s"), filter: Text::from_static("f") };
+    let returned = vec![Offset::new(3), Offset::new(5)];
+    let row = GroupRow { position: Offset::new(9), returned, declared: None };
+    let key = vec![1, b's', b'f'];
+    assert_eq!(
+        encoded(&Row::Group(group.clone(), Some(row.clone()))),
+        (key.clone(), vec![1, 9, 2, 3, 2])
+    );
+    let declared = Declared {
+        start: Text::from_static("o-1"),
+        strategy: MemberStrategy::Key,
+        commit: Commit::Manual,
+        not_before: None,
+        last: NonZeroU32::new(300),
+    };
+    let row = GroupRow { declared: Some(Box::new(declared)), ..row };
+    let value = vec![2, 9, 2, 3, 2, 3, b'o', b'-', b'1', 0x14, 0, 1, 0xac, 2];
+    assert_eq!(encoded(&Row::Group(group.clone(), Some(row))), (key, value));
+    let row = HeldRow { client, key: Some(300) };
+    assert_eq!(
+        encoded(&Row::Held(group, Offset::new(258), Some(row))),
+        (vec![1, b's', 1, b'f', 0, 0, 0, 0, 0, 0, 1, 2], vec![1, 1, b'c', 1, 0xac, 2])
     );
 }

@@ -35,13 +35,16 @@ type Fields = Map<String, Value>;
 impl Broker {
     pub(super) fn list_groups(&mut self, request: &Request<'_>) -> Outcome {
         let fields = fields(request.payload, &["after"], "{\"after\":\"GROUP/FILTER\"}")?;
-        let after = text(&fields, "after")?;
+        // Compared in the order of the keys, in which `g` is before `g-1`, but `g-1/a` before `g/a`.
+        let after =
+            text(&fields, "after")?.map(|after| after.split_once('/').unwrap_or((after, "")));
         let mut listed = Vec::new();
         let mut bytes = 0;
         let mut next = None;
         for (key, row) in self.store.state().groups() {
             let name = format!("{}/{}", &*key.share, &*key.filter);
-            if row.declared.is_none() || after.is_some_and(|after| *name <= *after) {
+            let is_behind = after.is_none_or(|after| after < (&*key.share, &*key.filter));
+            if row.declared.is_none() || !is_behind {
                 continue;
             }
             if bytes >= LISTED_BYTES_MAX {
@@ -72,10 +75,10 @@ impl Broker {
     }
 
     pub(super) fn create_group(&mut self, request: &Request<'_>) -> Outcome {
-        let shape =
+        let example =
             "{\"filter\":\"a/#\",\"from\":\"earliest\",\"strategy\":\"key\",\"commit\":\"ack\"}";
         let known = ["filter", "from", "strategy", "commit"];
-        let fields = fields(request.payload, &known, shape)?;
+        let fields = fields(request.payload, &known, example)?;
         let share = ShareName::try_from(request.argument)
             .map_err(|_| Refused::new(ReasonCode::TopicNameInvalid, "this is no group's name"))?;
         let filter = text(&fields, "filter")?.ok_or_else(|| bad_payload("there is no filter"))?;
@@ -116,7 +119,9 @@ impl Broker {
             return Err(bad_payload("the offset is beyond the end of the log"));
         }
         let keys = self.groups_named(request.argument, filter.as_deref())?;
-        keys.iter().for_each(|key| self.settle_members(key));
+        for key in &keys {
+            self.settle_members(key);
+        }
         let committed = offset.map_or(Committed::DeliveredTo(request.client), Committed::UpTo);
         let count = keys.iter().map(|key| self.commit_group(key, committed)).sum::<usize>();
         Ok(Done::Now(Map::from_iter([("committed".to_owned(), count.into())])))
@@ -146,7 +151,9 @@ impl Broker {
             return Ok(Done::Now(Map::from_iter([("returned".to_owned(), count.into())])));
         }
         let place = self.place_of(start, self.store.next_offset()).map_err(refused)?;
-        keys.iter().for_each(|key| self.seek_group(key, &place));
+        for key in &keys {
+            self.seek_group(key, &place);
+        }
         let mut said = Map::from_iter([("to".to_owned(), to.into())]);
         if place.last.is_none() {
             said.insert("position".to_owned(), place.position.as_u64().into());
@@ -216,9 +223,10 @@ fn words(text: &str) -> Result<Text, Refused> {
 }
 
 fn refused(error: AddressError) -> Refused {
-    let reason = match error {
-        AddressError::TooManyGroups => ReasonCode::QuotaExceeded,
-        _ => ReasonCode::PayloadFormatInvalid,
+    let reason = if error == AddressError::TooManyGroups {
+        ReasonCode::QuotaExceeded
+    } else {
+        ReasonCode::PayloadFormatInvalid
     };
     Refused::new(reason, error.to_string())
 }
