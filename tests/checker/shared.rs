@@ -138,9 +138,11 @@ fn check_arrived(group: &str, members: &[Member<'_>], known: &Known, found: &mut
     // A durable group gets everything else back.
     let lasts = is_replayed(group);
     let lost_with = |(_, span): &Member<'_>| !lasts || known.sent.qos.min(span.asked.qos) == 2;
-    let may_be_lost = members
-        .iter()
-        .any(|member| (left(&member) && lost_with(member)) || member.1.asked.qos == 0);
+    // What reached a session that may be another one since is not known any more.
+    let may_be_lost = members.iter().any(|member| {
+        let (session, span) = member;
+        (left(&member) && lost_with(member)) || session.doubtful || span.asked.qos == 0
+    });
     if members.iter().any(|member| stays(&member))
         && !may_be_lost
         && acknowledged > known.first
