@@ -161,7 +161,9 @@ fn score(key: u64, client: &str) -> u64 {
 
 fn hash(parts: &[&[u8]]) -> u64 {
     let mut hasher = Sha256::new();
-    parts.iter().for_each(|part| hasher.update(part));
+    for part in parts {
+        hasher.update(part);
+    }
     let digest: [u8; 32] = hasher.finalize().into();
     digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }

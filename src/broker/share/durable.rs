@@ -70,7 +70,9 @@ impl Broker {
     /// Gives messages back to a group.
     pub(in crate::broker) fn give_back(&mut self, key: &GroupKey, messages: &[Offset]) {
         let Some(mut row) = self.store.state().group(key).cloned() else { return };
-        messages.iter().for_each(|message| row.give_back(*message));
+        for message in messages {
+            row.give_back(*message);
+        }
         self.store.put(self.now, Row::Group(key.clone(), Some(row)));
         if let Some(index) = self.group_indexes.get(key).copied() {
             self.rouse_group(index);

@@ -131,10 +131,11 @@ impl Broker {
         let Outstanding { in_flight, held, returned, .. } = lag.outstanding;
         let given = (in_flight + held + returned) as u64;
         let age = lag.oldest.map_or(Duration::ZERO, |oldest| self.now.since(oldest));
+        let seconds = age.as_secs_f64();
         let mut fields = lag.fields;
         fields.insert(
             "lag".to_owned(),
-            json!({ "messages": lag.waiting + given, "seconds": age.as_millis() as f64 / 1_000.0 }),
+            json!({ "messages": lag.waiting + given, "seconds": seconds }),
         );
         self.answer(&lag.answer, Ok(fields));
     }

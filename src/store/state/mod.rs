@@ -268,7 +268,7 @@ impl State {
                 self.put_delayed(id, row.map(|row| row.place(offset)), changes);
             }
             Row::Held(group, message, row) => {
-                self.put_held(group, message, row.map(|row| Held { row, offset }), changes);
+                self.put_held(&group, message, row.map(|row| Held { row, offset }), changes);
             }
             Row::Session(client, None) => self.end_session(&client, changes),
             Row::Session(ref client, _)
@@ -357,7 +357,7 @@ impl State {
 
     fn put_held(
         &mut self,
-        group: GroupKey,
+        group: &GroupKey,
         message: Offset,
         held: Option<Held>,
         changes: &mut Changes,
@@ -367,17 +367,17 @@ impl State {
         if let Some(key) = held.as_ref().and_then(|held| held.row.key)
             && let Some(held) = &held
         {
-            self.keys.take(&group, key, &held.row.client);
+            self.keys.take(group, key, &held.row.client);
         }
         let before = match held {
             Some(held) => of_group.insert(message, held),
             None => of_group.remove(&message),
         };
         if of_group.is_empty() {
-            self.held.remove(&group);
+            self.held.remove(group);
         }
         if let Some(key) = before.and_then(|held| held.row.key) {
-            self.keys.let_go(&group, key);
+            self.keys.let_go(group, key);
         }
     }
 
