@@ -1,5 +1,6 @@
 //! The life of a session: opened or resumed by CONNECT, left by its connection, taken over, ended.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -192,7 +193,7 @@ impl Broker {
             } else {
                 Reserved::UNLIMITED
             },
-            assigned_numbers: std::collections::BTreeMap::new(),
+            assigned_numbers: BTreeMap::new(),
             assigned_after: next_offset,
             last_assigned: None,
             next_counter: session.map_or(0, |session| session.assigned_next),
@@ -372,9 +373,13 @@ impl Broker {
             .filter(|(_, row)| row.qos == QoS::ExactlyOnce)
             .filter_map(|((_, counter), row)| Some((*counter, row.message, row.group.clone()?)))
             .collect();
+        let mut returned: BTreeMap<GroupKey, Vec<Offset>> = BTreeMap::new();
         for (counter, message, key) in unsent {
             self.store.put(self.now, Row::Assigned(client_id.clone(), counter, None));
-            self.give_back(&key, &[message]);
+            returned.entry(key).or_default().push(message);
+        }
+        for (key, messages) in returned {
+            self.give_back(&key, &messages);
         }
     }
 

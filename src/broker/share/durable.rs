@@ -42,8 +42,8 @@ impl Broker {
         index
     }
 
-    /// Makes what was acknowledged, in a group with manual commit, something that is to be committed. Of a session that has left the group it
-    /// goes back at once.
+    /// Makes what was acknowledged, in a group with manual commit, something that is to be committed. A session that has left the group can't
+    /// commit any more: what it acknowledges is done with.
     pub(in crate::broker) fn hold_settled(&mut self, client_id: &ClientId, key: AssignedKey) {
         let session = self.store.state().session(client_id);
         let Some(row) = session.and_then(|session| session.assigned.get(&key)) else { return };
@@ -52,15 +52,12 @@ impl Broker {
         let (message, key) = (row.message, row.key);
         let Some(known) = self.groups.get(index) else { return };
         let is_member = known.sessions.contains(client_id);
-        if known.terms.is_some_and(|terms| terms.1 == Commit::Manual)
+        if is_member
+            && known.terms.is_some_and(|terms| terms.1 == Commit::Manual)
             && !Mutant::CommitAtAcknowledgement.is_active()
         {
-            if is_member {
-                let row = HeldRow { client: client_id.clone(), key };
-                self.store.put(self.now, Row::Held(group, message, Some(row)));
-            } else {
-                self.give_back(&group, &[message]);
-            }
+            let row = HeldRow { client: client_id.clone(), key };
+            self.store.put(self.now, Row::Held(group, message, Some(row)));
         }
         if key.is_some() && !is_member {
             self.rouse_group(index);
