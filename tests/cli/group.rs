@@ -1,5 +1,8 @@
 //! The whole: durable groups, `tidelog group` and groups of the configuration, against a broker that is killed.
 
+use std::time::Duration;
+use std::time::Instant;
+
 use crate::broker::Broker;
 use crate::program::Ended;
 use crate::program::run;
@@ -32,6 +35,16 @@ fn number(broker: &Broker, name: &str, pointer: &str) -> Option<u64> {
     known.pointer(pointer).and_then(serde_json::Value::as_u64)
 }
 
+/// Waits until a group's members are gone and what they acknowledged is on disk.
+fn await_members_gone(broker: &Broker, name: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while number(broker, name, "/members") != Some(0) {
+        assert!(Instant::now() < deadline, "the group keeps its members");
+    }
+    // What is acknowledged later is durable later.
+    publish(broker, "later", &["x"]);
+}
+
 #[test]
 fn a_group_is_made_fills_is_shared_and_removed() {
     let broker = Broker::start(&[]);
@@ -48,8 +61,10 @@ fn a_group_is_made_fills_is_shared_and_removed() {
     assert!(table.contains("LAG  SECONDS\n") && table.lines().count() == 2, "{table}");
     let member = ["-i", "m", "-t", "$share/workers/jobs/#"];
     assert_eq!(take(&broker, &member, "2"), "1\n2\n");
+    await_members_gone(&broker, "workers");
     let broker = broker.crash();
     assert_eq!(take(&broker, &member, "1"), "3\n");
+    await_members_gone(&broker, "workers");
     group(&broker, "rm", &["workers"]).expect_success("");
     group(&broker, "ls", &["--json"]).expect_success("");
     group(&broker, "show", &["workers"]).expect_failure(144, "there is no such durable group");
@@ -116,6 +131,7 @@ fn sub_is_a_member_by_a_flag() {
     publish(&broker, "jobs", &["1", "2"]);
     let first = ["-i", "m", "--group", "g", "--from", "earliest", "-t", "jobs"];
     assert_eq!(take(&broker, &first, "1"), "1\n");
+    await_members_gone(&broker, "g");
     let broker = broker.crash();
     let next = ["-i", "m", "--group", "g", "-t", "jobs"];
     assert_eq!(take(&broker, &next, "1"), "2\n");
