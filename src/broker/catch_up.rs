@@ -295,6 +295,8 @@ impl Broker {
             known.last_assigned = Some(key);
             known.at_hand.remove(key.1);
         }
+        // What was sent at QoS 0 is done with, and nobody says so.
+        self.progress_lags(client);
         self.rouse_walks_of(client);
     }
 

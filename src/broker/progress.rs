@@ -87,13 +87,16 @@ impl Broker {
         }
         let client_id = known.id.clone();
         let now = self.now;
+        let mut freed = self.groups_freed(&client_id, position);
         for (place, counter) in settled {
             self.hold_settled(&client_id, (place, counter));
             if place >= position {
+                freed.extend(self.keyed_group(&client_id, (place, counter)));
                 self.store.put(now, Row::Assigned(client_id.clone(), counter, None));
             }
         }
         let offset = self.store.put(now, Row::Progress(client_id.clone(), row));
+        self.rouse_groups(freed);
         let recorded = self.is_recorded(&client_id);
         let after = if recorded { offset.next() } else { Offset::ZERO };
         if let Some(known) = self.clients.get_mut(client.index())

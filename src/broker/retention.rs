@@ -346,7 +346,9 @@ impl Broker {
             );
             self.stats.drop_messages(Dropped::Retention, lost);
         }
+        let freed = self.groups_freed(client_id, new_start);
         self.store.put(self.now, Row::Progress(client_id.clone(), row));
+        self.rouse_groups(freed);
     }
 
     fn move_group(&mut self, key: &GroupKey, new_start: Offset, messages: u64) {
@@ -370,7 +372,9 @@ impl Broker {
             returned: returned.into_iter().filter(|offset| *offset >= new_start).collect(),
             declared,
         };
+        let position = row.position;
         self.store.put(self.now, Row::Group(key.clone(), Some(row)));
+        self.group_moved(key, position);
     }
 
     fn carry_forward(&mut self, new_start: Offset) -> bool {

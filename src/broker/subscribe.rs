@@ -337,6 +337,8 @@ impl Broker {
         self.subscription_changed(client);
         self.progress_lags(client);
         if let Some(key) = group_key(text) {
+            // With manual commit what was acknowledged goes back.
+            self.settle_members(&key, Some(client_id));
             if let Some(index) = self.group_indexes.get(&key).copied() {
                 self.part_group(index, client);
                 if let Some(known) = self.clients.get_mut(client.index()) {

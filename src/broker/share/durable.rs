@@ -1,8 +1,12 @@
 //! Durable groups: declared, committed, put back, moved, removed. `docs/decisions/0010-durable-groups.md` says why it is as it is.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
 use crate::broker::Broker;
 use crate::broker::asked::Place;
 use crate::broker::client::AssignedKey;
+use crate::broker::client::ProgressState;
 use crate::broker::router::GroupIndex;
 use crate::broker::share::GroupMode;
 use crate::commitlog::Offset;
@@ -36,6 +40,9 @@ impl Broker {
         key: &GroupKey,
         row: &GroupRow,
     ) -> GroupIndex {
+        // What an ordinary group of this name left in flight is nothing to it.
+        let in_flight = self.in_flight(key, |_, _, _, _| true);
+        self.cut_off(in_flight);
         self.store.put(self.now, Row::Group(key.clone(), Some(row.clone())));
         let index = self.group_of(key, row.position, false);
         self.queue_group_turn(index);
@@ -51,17 +58,44 @@ impl Broker {
         let Some(index) = self.group_indexes.get(&group).copied() else { return };
         let (message, key) = (row.message, row.key);
         let Some(known) = self.groups.get(index) else { return };
-        let is_member = known.sessions.contains(client_id);
-        if is_member
+        if known.sessions.contains(client_id)
             && known.terms.is_some_and(|terms| terms.1 == Commit::Manual)
             && !Mutant::CommitAtAcknowledgement.is_active()
         {
             let row = HeldRow { client: client_id.clone(), key };
             self.store.put(self.now, Row::Held(group, message, Some(row)));
         }
-        if key.is_some() && !is_member {
-            self.rouse_group(index);
+    }
+
+    /// The group whose key an assignment has.
+    pub(in crate::broker) fn keyed_group(
+        &self,
+        client_id: &ClientId,
+        place: AssignedKey,
+    ) -> Option<GroupKey> {
+        let row = self.store.state().session(client_id)?.assigned.get(&place)?;
+        row.key.and(row.group.clone())
+    }
+
+    /// Lets groups go on for which keys have come free.
+    pub(in crate::broker) fn rouse_groups(&mut self, keys: BTreeSet<GroupKey>) {
+        for key in keys {
+            if let Some(index) = self.group_indexes.get(&key).copied() {
+                self.rouse_group(index);
+            }
         }
+    }
+
+    /// The groups whose keys come free when a session's position is this one.
+    pub(in crate::broker) fn groups_freed(
+        &self,
+        client_id: &ClientId,
+        position: Offset,
+    ) -> BTreeSet<GroupKey> {
+        let session = self.store.state().session(client_id);
+        let passed = session.map(|session| session.assigned.range(..(position, 0)));
+        let keyed = passed.into_iter().flatten().filter(|(_, row)| row.key.is_some());
+        keyed.filter_map(|(_, row)| row.group.clone()).collect()
     }
 
     /// Gives messages back to a group.
@@ -92,17 +126,23 @@ impl Broker {
 
     /// Takes a group back to its last commit. Returns how many messages that are.
     pub(in crate::broker) fn reset_group(&mut self, key: &GroupKey) -> usize {
-        self.settle_members(key);
+        self.settle_members(key, None);
         self.return_held(key, None)
     }
 
-    /// Writes down what a group's members have acknowledged, so that what follows rests on it.
-    pub(in crate::broker) fn settle_members(&mut self, key: &GroupKey) {
+    /// Writes down what a group's members, or one of them, have acknowledged, so that what follows rests on it.
+    pub(in crate::broker) fn settle_members(&mut self, key: &GroupKey, of: Option<&ClientId>) {
         let index = self.group_indexes.get(key);
         let group = index.and_then(|index| self.groups.get(*index));
         let members = group.map(|group| group.members.clone()).unwrap_or_default();
         for (client, _) in members {
-            self.put_progress(client, true);
+            let known = self.clients.get(client.index());
+            let lags = known.is_some_and(|known| {
+                known.progress != ProgressState::Clean && of.is_none_or(|of| known.id == *of)
+            });
+            if lags {
+                self.put_progress(client, true);
+            }
         }
     }
 
@@ -128,8 +168,18 @@ impl Broker {
             Committed::DeliveredTo(by) => client == by && broker.had_its_turn(client, place),
             Committed::UpTo(offset) => row.message <= offset,
         });
-        let count = held.len() + in_flight.len();
+        let mut count = held.len() + in_flight.len();
         self.cut_off(in_flight);
+        if let (Committed::UpTo(offset), Some(mut row)) =
+            (committed, self.store.state().group(key).cloned())
+        {
+            let before = row.returned.len();
+            row.returned.retain(|message| *message > offset);
+            if row.returned.len() < before {
+                count += before - row.returned.len();
+                self.store.put(self.now, Row::Group(key.clone(), Some(row)));
+            }
+        }
         if let Some(index) = self.group_indexes.get(key).copied() {
             self.queue_group_turn(index);
         }
@@ -172,20 +222,36 @@ impl Broker {
         true
     }
 
-    /// How many messages of a group were delivered and are not committed, or are on their way.
-    pub(in crate::broker) fn outstanding(&self, key: &GroupKey) -> Outstanding {
+    /// How many messages of each group are on their way, and the oldest of them.
+    pub(in crate::broker) fn in_flight_of_groups(&self) -> BTreeMap<&GroupKey, (usize, Offset)> {
+        let sessions = self.store.state().sessions();
+        let mut found = BTreeMap::new();
+        for row in sessions.flat_map(|(_, session)| session.assigned.values()) {
+            if let Some(key) = &row.group {
+                let (count, first) = found.entry(key).or_insert((0, row.message));
+                *count += 1;
+                *first = row.message.min(*first);
+            }
+        }
+        found
+    }
+
+    /// What a group has given out and is not done with, of which so many are on their way.
+    pub(in crate::broker) fn outstanding(
+        &self,
+        key: &GroupKey,
+        in_flight: Option<(usize, Offset)>,
+    ) -> Outstanding {
         let state = self.store.state();
-        let in_flight = self.in_flight(key, |_, _, _, _| true);
         let held = state.held().get(key);
         let returned = state.group(key).map(|row| row.returned.as_slice()).unwrap_or_default();
         let first_held = held.and_then(|held| held.keys().next());
         let firsts = [first_held.copied(), returned.first().copied()].into_iter().flatten();
-        let messages = in_flight.iter().map(|(_, _, row)| row.message);
         Outstanding {
-            in_flight: in_flight.len(),
-            held: held.map_or(0, std::collections::BTreeMap::len),
+            in_flight: in_flight.map_or(0, |(count, _)| count),
+            held: held.map_or(0, BTreeMap::len),
             returned: returned.len(),
-            first: messages.chain(firsts).min(),
+            first: firsts.chain(in_flight.map(|(_, first)| first)).min(),
         }
     }
 

@@ -124,9 +124,14 @@ impl Broker {
 
     /// Removes a connected member; its session may stay.
     pub(super) fn part_group(&mut self, index: GroupIndex, client: ClientRef) {
-        if let Some(group) = self.groups.get_mut(index) {
-            group.members.retain(|(member, _)| *member != client);
+        let Some(group) = self.groups.get_mut(index) else { return };
+        group.members.retain(|(member, _)| *member != client);
+        if let (true, Some(cursor)) = (group.members.is_empty(), group.cursor()) {
+            // Nothing is read ahead for nobody.
+            *cursor = Cursor::at(cursor.next);
         }
+        // What was to be that member's may be another's now.
+        self.queue_group_turn(index);
     }
 
     /// Removes a session from a group, which ends with its last one unless it is durable.
@@ -149,6 +154,17 @@ impl Broker {
         self.groups.remove(index);
         self.group_indexes.remove(key);
         self.router.remove_group(&key.filter, index);
+    }
+
+    /// A group stands at a place now that retention has left.
+    pub(super) fn group_moved(&mut self, key: &GroupKey, position: Offset) {
+        let Some(index) = self.group_indexes.get(key).copied() else { return };
+        if let Some(cursor) = self.groups.get_mut(index).and_then(Group::cursor)
+            && cursor.next < position
+        {
+            *cursor = Cursor::at(position);
+        }
+        self.queue_group_turn(index);
     }
 
     /// Makes a group look for messages that came back.

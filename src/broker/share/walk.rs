@@ -136,6 +136,9 @@ impl Broker {
 
     fn step_group_read(&mut self, index: GroupIndex, cursor: &mut Cursor, key: &GroupKey) -> Walk {
         cursor.next = cursor.next.max(cursor.scanned);
+        if self.groups.get(index).is_some_and(|group| group.members.is_empty()) {
+            return Walk::WaitClient;
+        }
         if cursor.scanned >= self.routed {
             return self.finish_group_walk(index, cursor);
         }
