@@ -344,7 +344,7 @@ fn a_duplicate_at_qos_2_is_exit_code_1() {
         publisher.send(&Packet::Pubcomp(ack));
     }
     let ended = program.end();
-    ended.expect_failure(1, "1 messages at QoS 2 came twice");
+    ended.expect_failure(1, "1 message at QoS 2 came twice");
     check(&parse(&ended), &[("duplicates", 1), ("lost", 0), ("delivered", 3)]);
 }
 
@@ -358,7 +358,7 @@ fn refused_messages_are_exit_code_1_and_not_lost() {
     publisher.send(&Packet::Puback(Ack::new(second.packet_id.unwrap())));
     give(&mut subscriber, &second, 1);
     let ended = program.end();
-    ended.expect_failure(1, "1 messages were refused: ");
+    ended.expect_failure(1, "1 message was refused: ");
     check(&parse(&ended), &[("refused", 1), ("lost", 0), ("delivered", 1)]);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sync                 makes the commit that is pending durable, and what follows from that
-//! autosync             from here on, every commit at once
+//! autosync [off]       every commit at once from here on, with the one that is pending; or no more
 //! wait 1500ms|2s       lets time pass, with everything that is due in it, moment by moment
 //! wall +3600s|-10s     how far the wall clock is off when the broker starts the next time
 //! disk full [bytes]    the disk takes so many bytes more (none); `disk ok` heals it
@@ -12,6 +12,7 @@
 //! kill                 ends the process: the broker starts again from what was written
 //! drop c1              cuts a client's connection
 //! stall c1 / read c1   the client's transport takes nothing more / takes everything again
+//! repeat n command     the command so many times
 //! log on               prints appended messages as `append topic@offset`, those that are kept back as `keep topic@offset`
 //! show limits|reasons  see print.rs
 //! set name=value       an option of the broker; before the first connection
@@ -140,9 +141,16 @@ impl Stage {
             ("show", ["limits"]) => self.show.limits = true,
             ("show", ["reasons"]) => self.show.reasons = true,
             ("log", ["on"]) => self.log = true,
-            ("autosync", []) => self.autosync = true,
+            ("autosync", []) => {
+                self.autosync = true;
+                self.sync();
+            }
+            ("autosync", ["off"]) => self.autosync = false,
             ("sync", []) => self.sync(),
             ("wait", [time]) => self.wait(micros(time)),
+            ("repeat", [times, command @ ..]) => {
+                (0..times.parse().unwrap()).for_each(|_| self.command(&command.join(" ")));
+            }
             ("crash", []) => self.restart(true),
             ("kill", []) => self.restart(false),
             ("wall", [time]) => self.skew = skew(time),

@@ -23,7 +23,10 @@ use crate::world::text;
 
 /// A world whose first segment has a row of every kind, with several segments behind it.
 fn world() -> World {
-    let mut world = World::with_retention_bytes(6 << 10);
+    filled(World::with_retention_bytes(6 << 10))
+}
+
+fn filled(mut world: World) -> World {
     let now = world.now;
     let group = GroupKey { share: text("g"), filter: text("t") };
     let assigned = assigned(Offset::new(1), Some(group.clone()));
@@ -120,6 +123,31 @@ fn nothing_goes_before_what_was_carried_is_durable() {
     world.commit();
     assert!(world.truncate(start));
     assert!(!world.truncate(start));
+}
+
+/// However many rows a step may carry, it ends when enough waits for the disk.
+#[test]
+fn what_is_carried_waits_for_the_disk() {
+    let mut world = World::with_retention_bytes(6 << 10);
+    // Nothing has to be read, which would end a step too.
+    world.options.log.tail_bytes_max = 1 << 20;
+    world.reopen();
+    let mut world = filled(world);
+    while world.checkpoint() {}
+    let now = world.now;
+    let start = world.store().retention_due(now).expect("there is too much");
+    let expected = world.durable();
+    let mut steps = 0;
+    while !world.carry_step(start, usize::MAX, 1) {
+        assert!(world.store().pending_bytes() > 0);
+        world.commit();
+        steps += 1;
+    }
+    assert_eq!(steps, 7, "the client's rows and six messages");
+    world.commit();
+    assert!(world.truncate(start));
+    assert_eq!(world.durable(), expected);
+    world.check_retained();
 }
 
 /// A crash between carrying and deleting leaves both the old records and the new.

@@ -208,16 +208,20 @@ impl World {
     }
 
     pub(crate) fn carry(&mut self, start: Offset) {
+        while !self.carry_step(start, 3, usize::MAX) {}
+    }
+
+    /// A step of carrying forward, with the read that it asks for; whether it was the last.
+    pub(crate) fn carry_step(&mut self, start: Offset, rows: usize, pending_bytes: usize) -> bool {
         let now = self.now;
         let Opened { store, reader, .. } = self.opened();
-        loop {
-            match store.carry_forward(now, start, 3, usize::MAX) {
-                Carry::Again => {}
-                Carry::Fetch(request) => {
-                    store.carry_fetched(now, &reader.read(&request).expect("a read"));
-                }
-                Carry::Done => return,
+        match store.carry_forward(now, start, rows, pending_bytes) {
+            Carry::Again => false,
+            Carry::Fetch(request) => {
+                store.carry_fetched(now, &reader.read(&request).expect("a read"));
+                false
             }
+            Carry::Done => true,
         }
     }
 

@@ -27,6 +27,7 @@ use super::streaming::go_on;
 use super::streaming::has_all;
 use super::watch::Watch;
 use super::watch::unless_interrupted;
+use super::worker::Worker;
 use crate::cli::Failure;
 use crate::cli::client::Options;
 use crate::cli::signals::Signals;
@@ -115,7 +116,7 @@ async fn fill_and_drain(
 /// Makes the sessions, and leaves them.
 async fn make(flow: &Arc<Flow>, jobs: Vec<SubscriberJob>) -> Result<(), LoadError> {
     let each = |job| async {
-        open_subscriber(flow, job).await?.into_link().close().await;
+        open_subscriber(Arc::clone(flow), job).await?.into_link().close().await;
         Ok(())
     };
     stream::iter(jobs).map(each).buffered(TOGETHER).try_collect().await

@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::clock::nanos;
-use super::crew::receive;
 use super::error::LoadError;
 use super::flow::Flow;
 use super::flow::lock;
@@ -30,6 +29,7 @@ use super::snapshot::per_second;
 use super::subscriber::Subscriber;
 use super::watch::Seen;
 use super::watch::Watch;
+use super::worker::work;
 use crate::cli::Failure;
 use crate::cli::client::Options;
 use crate::cli::signals::Signals;
@@ -125,7 +125,7 @@ async fn connect_all(
     while let Some(connection) = connections.next().await {
         match connection {
             Ok(connection) => {
-                held.spawn(receive(connection, Arc::clone(&flow), closing.clone()));
+                held.spawn(work(connection, Arc::clone(&flow), closing.clone()));
             }
             Err(error) => flow.fail(error),
         }

@@ -17,6 +17,8 @@ use super::publisher::Publisher;
 use super::side::Side;
 use super::subscriber::Subscriber;
 use super::template::Template;
+use super::worker::Worker;
+use super::worker::work;
 use crate::cli::client::Options;
 use crate::mqtt::QoS;
 use crate::mqtt::Subscribe;
@@ -64,20 +66,7 @@ impl Crew {
     /// # Errors
     /// If one of them can't connect.
     pub(super) async fn publishers(&mut self, jobs: Vec<PublisherJob>) -> Result<(), LoadError> {
-        let (flow, closing) = (Arc::clone(&self.flow), self.closing.subscribe());
-        self.side("publish", |ready| async move {
-            let opened = stream::iter(jobs).map(|job| open_publisher(&flow, job));
-            let Some(publishers) = gather(opened.buffered(TOGETHER).try_collect().await, ready)
-            else {
-                return;
-            };
-            let mut tasks = JoinSet::new();
-            for publisher in publishers {
-                tasks.spawn(publish(publisher, Arc::clone(&flow), closing.clone()));
-            }
-            while tasks.join_next().await.is_some() {}
-        })
-        .await
+        self.side("publish", jobs, open_publisher).await
     }
 
     /// Connects subscribers, on a thread of their own, and waits until all are subscribed.
@@ -85,20 +74,7 @@ impl Crew {
     /// # Errors
     /// If one of them can't.
     pub(super) async fn subscribers(&mut self, jobs: Vec<SubscriberJob>) -> Result<(), LoadError> {
-        let (flow, closing) = (Arc::clone(&self.flow), self.closing.subscribe());
-        self.side("subscribe", |ready| async move {
-            let opened = stream::iter(jobs).map(|job| open_subscriber(&flow, job));
-            let Some(subscribers) = gather(opened.buffered(TOGETHER).try_collect().await, ready)
-            else {
-                return;
-            };
-            let mut tasks = JoinSet::new();
-            for subscriber in subscribers {
-                tasks.spawn(receive(subscriber, Arc::clone(&flow), closing.clone()));
-            }
-            while tasks.join_next().await.is_some() {}
-        })
-        .await
+        self.side("subscribe", jobs, open_subscriber).await
     }
 
     /// Has everybody say goodbye.
@@ -109,16 +85,32 @@ impl Crew {
         }
     }
 
-    async fn side<W>(
+    /// Connects clients, on a thread of their own, where they work until the run closes.
+    async fn side<J, W, O>(
         &mut self,
         name: &str,
-        work: impl FnOnce(oneshot::Sender<Result<(), LoadError>>) -> W,
+        jobs: Vec<J>,
+        open: fn(Arc<Flow>, J) -> O,
     ) -> Result<(), LoadError>
     where
-        W: Future<Output = ()> + Send + 'static,
+        J: Send + 'static,
+        W: Worker,
+        O: Future<Output = Result<W, LoadError>> + Send + 'static,
     {
+        let (flow, closing) = (Arc::clone(&self.flow), self.closing.subscribe());
         let (ready, is_ready) = oneshot::channel();
-        self.sides.push(Side::start(name, work(ready))?);
+        let all = async move {
+            let opened = stream::iter(jobs).map(|job| open(Arc::clone(&flow), job));
+            let Some(workers) = gather(opened.buffered(TOGETHER).try_collect().await, ready) else {
+                return;
+            };
+            let mut tasks = JoinSet::new();
+            for worker in workers {
+                tasks.spawn(work(worker, Arc::clone(&flow), closing.clone()));
+            }
+            while tasks.join_next().await.is_some() {}
+        };
+        self.sides.push(Side::start(name, all)?);
         is_ready.await.unwrap_or(Err(LoadError::ThreadEnded))
     }
 }
@@ -136,11 +128,11 @@ fn gather<T>(
     ready.send(outcome).ok().and(clients)
 }
 
-async fn open_publisher(flow: &Arc<Flow>, job: PublisherJob) -> Result<Publisher, LoadError> {
+async fn open_publisher(flow: Arc<Flow>, job: PublisherJob) -> Result<Publisher, LoadError> {
     let link = Link::open(&job.options).await?;
     check_limits(&link, flow.shape.qos, job.template.packet_length())?;
     let (template, window) = (job.template, job.window);
-    Ok(Publisher::new(job.index, link, Arc::clone(flow), template, window, job.limit))
+    Ok(Publisher::new(job.index, link, flow, template, window, job.limit))
 }
 
 /// Connects a subscriber, and waits until it is subscribed.
@@ -148,12 +140,12 @@ async fn open_publisher(flow: &Arc<Flow>, job: PublisherJob) -> Result<Publisher
 /// # Errors
 /// If it can't be, or if its session is gone.
 pub(super) async fn open_subscriber(
-    flow: &Arc<Flow>,
+    flow: Arc<Flow>,
     job: SubscriberJob,
 ) -> Result<Subscriber, LoadError> {
     let link = Link::open(&job.options).await?;
     let known = link.connack.session_present;
-    let mut subscriber = Subscriber::new(job.place, link, Arc::clone(flow));
+    let mut subscriber = Subscriber::new(job.place, link, flow);
     match job.subscribe {
         Some(subscribe) => {
             let granted = tokio::time::timeout(job.timeout, subscriber.subscribe(subscribe)).await;
@@ -175,30 +167,4 @@ fn check_limits(link: &Link, qos: QoS, length: usize) -> Result<(), LoadError> {
         Some(most) => Err(LoadError::MaximumPacketSize(most)),
         None => Ok(()),
     }
-}
-
-async fn publish(mut publisher: Publisher, flow: Arc<Flow>, closing: watch::Receiver<bool>) {
-    tokio::select! {
-        error = publisher.work() => flow.fail(error),
-        () = closed(closing) => {}
-    }
-    publisher.into_link().close().await;
-}
-
-/// Receives until the run closes.
-pub(super) async fn receive(
-    mut subscriber: Subscriber,
-    flow: Arc<Flow>,
-    closing: watch::Receiver<bool>,
-) {
-    tokio::select! {
-        error = subscriber.work() => flow.fail(error),
-        () = closed(closing) => {}
-    }
-    subscriber.into_link().close().await;
-}
-
-async fn closed(mut closing: watch::Receiver<bool>) {
-    // A run that is gone has closed.
-    drop(closing.wait_for(|closing| *closing).await);
 }

@@ -38,6 +38,7 @@ mod template;
 mod times;
 mod tracker;
 mod watch;
+mod worker;
 
 use clap::Args;
 

@@ -1,5 +1,6 @@
 //! What a run came to: its report, and whether the broker kept its promises.
 
+use std::fmt::Display;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -69,15 +70,16 @@ pub(super) fn complaint(flow: &Flow, error: Option<&LoadError>, ending: Ending) 
     let mut complaints: Vec<String> = error.map(ToString::to_string).into_iter().collect();
     let refused = flow.counts.refused.load(Ordering::Relaxed);
     if let Some(code) = flow.refusal() {
-        complaints.push(format!("{refused} messages were refused: {code}"));
+        let were = if refused == 1 { "was" } else { "were" };
+        complaints.push(format!("{} {were} refused: {code}", some(refused, "message")));
     }
     let lost = flow.missing().promised;
     if lost > 0 && ending == Ending::Complete {
-        complaints.push(format!("{lost} messages at QoS 1 or 2 did not come"));
+        complaints.push(format!("{} at QoS 1 or 2 did not come", some(lost, "message")));
     }
     let duplicates = flow.counts.duplicates_exactly_once.load(Ordering::Relaxed);
     if duplicates > 0 {
-        complaints.push(format!("{duplicates} messages at QoS 2 came twice"));
+        complaints.push(format!("{} at QoS 2 came twice", some(duplicates, "message")));
     }
     (!complaints.is_empty()).then(|| complaints.join("; "))
 }
@@ -98,11 +100,7 @@ pub(super) fn opening(plan: &Plan, ending: Ending) -> Report {
 }
 
 fn title(plan: &Plan, version: &str) -> String {
-    let some = |count: usize, one: &str| match count {
-        0 => None,
-        1 => Some(format!("1 {one}")),
-        _ => Some(format!("{count} {one}s")),
-    };
+    let some = |count: usize, one| (count > 0).then(|| some(count, one));
     let connects = plan.scenario == Scenario::Connect;
     let receiver = if connects { "connection" } else { "subscriber" };
     let parts = [
@@ -114,6 +112,12 @@ fn title(plan: &Plan, version: &str) -> String {
         plan.rate.map(|rate| format!("{rate} a second")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// So many of something, in words: `1 message`, `2 messages`.
+fn some<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str) -> String {
+    let ending = if count == 1.into() { "" } else { "s" };
+    format!("{count} {one}{ending}")
 }
 
 /// What was sent in one time and came in another, and what did not.

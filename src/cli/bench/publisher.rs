@@ -7,7 +7,6 @@
 //!   └───────────────────────┘
 //! ```
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -21,6 +20,7 @@ use super::link::answer;
 use super::stamp::Stamp;
 use super::template::Template;
 use super::times::Times;
+use super::worker::Worker;
 use crate::cli::client::ClientError;
 use crate::mqtt::Ack;
 use crate::mqtt::Incoming;
@@ -91,40 +91,6 @@ impl Publisher {
         Self { index, link, flow, template, window, next_number: 0, limit, finished: false }
     }
 
-    /// Publishes until it fails; what is to be done is in the flow.
-    pub(super) async fn work(&mut self) -> LoadError {
-        poll_fn(|cx| self.poll(cx)).await
-    }
-
-    /// The connection.
-    pub(super) fn into_link(self) -> Link {
-        self.link
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LoadError> {
-        match self.try_poll(cx) {
-            Ok(()) => Poll::Pending,
-            Err(error) => Poll::Ready(error),
-        }
-    }
-
-    fn try_poll(&mut self, cx: &mut Context<'_>) -> Result<(), LoadError> {
-        loop {
-            self.link.poll_ping(cx)?;
-            let free = written(self.link.poll_write(cx))?;
-            if free && self.fill(cx) {
-                continue;
-            }
-            if free {
-                self.finish();
-            }
-            // Also while the broker takes nothing: it may wait for us to take its answers, which the window bounds.
-            if !self.read(cx)? {
-                return Ok(());
-            }
-        }
-    }
-
     /// Says once that there is nothing left to do.
     fn finish(&mut self) {
         let done = self.flow.is_stopping() || self.next_number >= self.limit;
@@ -191,6 +157,30 @@ impl Publisher {
             Poll::Ready(read) => read.map(|()| true),
             Poll::Pending => Ok(false),
         }
+    }
+}
+
+impl Worker for Publisher {
+    /// Publishes what is due by the flow, and takes acknowledgements.
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<(), LoadError> {
+        loop {
+            self.link.poll_ping(cx)?;
+            let free = written(self.link.poll_write(cx))?;
+            if free && self.fill(cx) {
+                continue;
+            }
+            if free {
+                self.finish();
+            }
+            // Also while the broker takes nothing: it may wait for us to take its answers, which the window bounds.
+            if !self.read(cx)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn into_link(self) -> Link {
+        self.link
     }
 }
 

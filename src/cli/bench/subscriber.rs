@@ -17,6 +17,7 @@ use super::link::answer;
 use super::publisher::written;
 use super::times::Times;
 use super::tracker::Arrival;
+use super::worker::Worker;
 use crate::cli::client::ClientError;
 use crate::mqtt::Incoming;
 use crate::mqtt::Packet;
@@ -77,20 +78,6 @@ impl Subscriber {
         poll_fn(|cx| self.poll_granted(cx)).await
     }
 
-    /// Receives until it fails.
-    pub(super) async fn work(&mut self) -> LoadError {
-        poll_fn(|cx| match self.try_poll(cx) {
-            Ok(()) => Poll::Pending,
-            Err(error) => Poll::Ready(error),
-        })
-        .await
-    }
-
-    /// The connection.
-    pub(super) fn into_link(self) -> Link {
-        self.link
-    }
-
     fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
         while self.asked.is_some() {
             ready!(self.link.poll_write(cx))?;
@@ -99,19 +86,6 @@ impl Subscriber {
             }
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn try_poll(&mut self, cx: &mut Context<'_>) -> Result<(), LoadError> {
-        loop {
-            self.link.poll_ping(cx)?;
-            let free = written(self.link.poll_write(cx))?;
-            if !free && self.link.out.len() > OUT_BYTES_MAX {
-                return Ok(());
-            }
-            if !self.read(cx)? {
-                return Ok(());
-            }
-        }
     }
 
     /// Takes what has come. Returns whether something has.
@@ -148,6 +122,26 @@ impl Subscriber {
             Poll::Ready(read) => read.map(|()| true),
             Poll::Pending => Ok(false),
         }
+    }
+}
+
+impl Worker for Subscriber {
+    /// Takes messages, and acknowledges them.
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<(), LoadError> {
+        loop {
+            self.link.poll_ping(cx)?;
+            let free = written(self.link.poll_write(cx))?;
+            if !free && self.link.out.len() > OUT_BYTES_MAX {
+                return Ok(());
+            }
+            if !self.read(cx)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn into_link(self) -> Link {
+        self.link
     }
 }
 
