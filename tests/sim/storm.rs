@@ -188,12 +188,13 @@ impl World {
             let delay = self.chance.delay(10 * MILLI, 2 * self.plan.crash);
             self.after(delay, Happening::Crash);
         }
-        // A process that ends because its disk has failed is not asked.
+        // A process that ends because its disk has failed is not asked, and none is asked twice.
         let ends = self.plan.settings.broker.on_write_failure == OnWriteFailure::Exit;
         let asks = self
             .engine
             .as_ref()
-            .is_some_and(|engine| !(ends && engine.storage_state() == StorageState::ReadOnly));
+            .is_some_and(|engine| !(ends && engine.storage_state() == StorageState::ReadOnly))
+            && !self.stops;
         if self.chance.percent(self.plan.stop_percent) && !self.calm && asks {
             self.trace.line(self.now, format_args!("asked to stop"));
             self.stops = true;
