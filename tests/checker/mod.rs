@@ -258,7 +258,11 @@ impl Checker {
         client.presence.connecting(connecting.connection, connecting.clean_start, now);
         client.latest = connecting.connection;
         client.online = false;
+        let overtaken = client.presence.may_be_overtaken_later();
         self.wills.connecting(connecting, now);
+        if overtaken {
+            self.wills.may_be_overtaken(connecting.connection);
+        }
         if let Some(will) = &connecting.will {
             self.messages.publishing(&will.sent, seq, now);
             self.retained.publishing(&will.sent, seq, now);

@@ -107,6 +107,11 @@ impl Presence {
         !self.unanswered.is_empty()
     }
 
+    /// Whether an earlier CONNECT may still come to the broker, after the one that is sent now.
+    pub(super) fn may_be_overtaken_later(&self) -> bool {
+        self.unanswered.iter().any(|unanswered| !unanswered.closed)
+    }
+
     /// The broker closed a connection: its CONNECT does nothing more.
     pub(super) fn closed_unanswered(&mut self, connection: u64) {
         let all = self.unanswered.iter_mut().chain(&mut self.pending);
