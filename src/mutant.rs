@@ -76,11 +76,15 @@ pub enum Mutant {
     DelayedLostAtRestart,
     /// A delayed message that was cancelled is published.
     DelayedCancelForgotten,
+    /// Who holds an exclusive subscription is forgotten when the broker ends.
+    ExclusiveForgotten,
+    /// An exclusive subscription stays with the session that had it first.
+    ExclusiveKept,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -116,6 +120,8 @@ impl Mutant {
         Self::DelayedFiresEarly,
         Self::DelayedLostAtRestart,
         Self::DelayedCancelForgotten,
+        Self::ExclusiveForgotten,
+        Self::ExclusiveKept,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -156,6 +162,8 @@ impl Mutant {
             Self::DelayedFiresEarly => "delayed_fires_early",
             Self::DelayedLostAtRestart => "delayed_lost_at_restart",
             Self::DelayedCancelForgotten => "delayed_cancel_forgotten",
+            Self::ExclusiveForgotten => "exclusive_forgotten",
+            Self::ExclusiveKept => "exclusive_kept",
         }
     }
 

@@ -32,9 +32,11 @@ mod delayed;
 mod deliver;
 mod durability;
 pub mod event;
+mod events;
 mod exclusive;
 mod fetched;
 mod found;
+mod lagging;
 mod lifecycle;
 mod message;
 mod meta;
@@ -47,6 +49,7 @@ mod reauthenticate;
 mod receive;
 mod recovery;
 mod replay;
+mod report;
 mod retained;
 mod retention;
 mod revoke;
@@ -143,6 +146,8 @@ pub struct Broker {
     next_ticket: u64,
     commit: durability::CommitState,
     retention: retention::RetentionState,
+    /// Who retention is about to pass.
+    lagging_watch: lagging::LaggingWatch,
     /// A segment is being cleaned.
     cleaning: bool,
     stopping: lifecycle::Stopping,
@@ -223,6 +228,8 @@ enum Awaited {
     Retention,
     /// A retained message that is to be carried forward.
     Carry,
+    /// A chunk of the log in which is counted what a session would lose.
+    Lagging,
 }
 
 /// Turns that one event may take, so that clients far behind do not hold up the others.

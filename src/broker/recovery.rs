@@ -15,6 +15,7 @@ use crate::broker::Timer;
 use crate::broker::delayed::DelayedQueue;
 use crate::broker::durability::CommitState;
 use crate::broker::found::Found;
+use crate::broker::lagging::LaggingWatch;
 use crate::broker::lifecycle::Stopping;
 use crate::broker::lifecycle::group_key;
 use crate::broker::random::Random;
@@ -75,6 +76,7 @@ impl Broker {
             next_ticket: 0,
             commit: CommitState::new(durability),
             retention: RetentionState::default(),
+            lagging_watch: LaggingWatch::default(),
             cleaning: false,
             stopping: Stopping::No,
             stats: Stats::default(),
