@@ -79,6 +79,7 @@ impl Broker {
             content_type: Some(Text::from_static("application/json")),
             ..MessageProperties::default()
         };
+        let properties = properties.encode_block().unwrap_or_default();
         self.report(&topic, Value::Object(says).to_string().as_bytes(), &properties);
     }
 

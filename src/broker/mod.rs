@@ -61,6 +61,7 @@ mod storage;
 mod subscribe;
 mod sys;
 mod timers;
+mod undelivered;
 mod walk;
 mod will;
 
@@ -152,6 +153,7 @@ pub struct Broker {
     cleaning: bool,
     stopping: lifecycle::Stopping,
     stats: Stats,
+    undelivered: undelivered::Undelivered,
     found: found::Found,
     started: Timestamp,
     now: Timestamp,
@@ -244,6 +246,7 @@ impl Broker {
     /// `now` never decreases from call to call.
     pub fn handle(&mut self, now: Timestamp, event: Event<'_>) {
         self.now = self.now.max(now);
+        self.look_for_listeners();
         match event {
             Event::Opened { connection, origin } => self.handle_opened(connection, origin),
             Event::Received { connection, input } => self.handle_received(connection, input),
@@ -265,6 +268,7 @@ impl Broker {
         self.fire_timers();
         self.take_turns();
         self.write_due_progress();
+        self.report_undelivered();
         self.store.end_group();
         self.advance_unpromised();
         self.go_on_stopping();
@@ -383,6 +387,7 @@ impl Broker {
             clients: &mut self.clients,
             connections: &mut self.connections,
             stats: &mut self.stats,
+            undelivered: &mut self.undelivered,
             writes: &mut self.writes,
             durable,
             now: self.now,

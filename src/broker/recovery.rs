@@ -22,6 +22,7 @@ use crate::broker::random::Random;
 use crate::broker::retention::RetentionState;
 use crate::broker::router::Router;
 use crate::broker::timers::TimerWheel;
+use crate::broker::undelivered::Undelivered;
 use crate::collections::Map;
 use crate::mqtt::ClientId;
 use crate::store::GroupKey;
@@ -44,6 +45,7 @@ impl Broker {
         now: Timestamp,
     ) -> Self {
         let durability = store.options().durability;
+        let undelivered = Undelivered::new(options.report_undelivered.clone());
         let routed = store.durable_offset();
         let mut broker = Self {
             options,
@@ -80,6 +82,7 @@ impl Broker {
             cleaning: false,
             stopping: Stopping::No,
             stats: Stats::default(),
+            undelivered,
             found: Found::default(),
             started: now,
             now,

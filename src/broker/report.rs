@@ -9,7 +9,6 @@ use crate::broker::deliver::Sent;
 use crate::broker::deliver::Terms;
 use crate::broker::message::Message;
 use crate::broker::stats::Dropped;
-use crate::mqtt::MessageProperties;
 use crate::mqtt::QoS;
 
 impl Broker {
@@ -20,17 +19,16 @@ impl Broker {
     }
 
     /// Sends a report to whom it concerns.
-    pub(super) fn report(&mut self, topic: &str, payload: &[u8], properties: &MessageProperties) {
+    pub(super) fn report(&mut self, topic: &str, payload: &[u8], properties: &[u8]) {
         // Its topic comes but once: the cache is for others.
         let route = self.router.find(topic);
-        let properties = properties.encode_block().unwrap_or_default();
         let message = Message {
             offset: None,
             topic,
             payload,
             qos: QoS::AtMostOnce,
             retain: false,
-            properties: &properties,
+            properties,
             published_at: self.now,
             expires_at: None,
             publisher: "",

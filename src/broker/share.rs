@@ -222,7 +222,11 @@ impl Broker {
                 });
             match (taken, self.groups.get_mut(*index)) {
                 (Some(at), Some(group)) => group.rotation = at + 1,
-                _ => self.stats.drop_messages(Dropped::Qos0NoMember, 1),
+                (_, group) => {
+                    let whom = group.map(|group| group.key.text());
+                    let reason = Dropped::Qos0NoMember;
+                    self.undelivered.count(&mut self.stats, reason, message, whom.as_deref());
+                }
             }
         }
     }
@@ -414,7 +418,11 @@ impl Broker {
         if wanted.is_some_and(|message| {
             message.is_expired(self.store.present_for(message.published_at, self.now))
         }) {
-            self.stats.drop_messages(Dropped::Expired, 1);
+            let whom = self.groups.get(index).map(|group| group.key.text());
+            if let Some(message) = wanted {
+                let reason = Dropped::Expired;
+                self.undelivered.count(&mut self.stats, reason, &message, whom.as_deref());
+            }
         } else if let Some(message) = wanted {
             let Some((client, grant)) = self.choose_member(index) else {
                 cursor.chunk.push_front(record);

@@ -31,6 +31,7 @@ pub use listener::UserFromCertificate;
 pub use load::Sources;
 pub use load::load;
 
+use crate::mqtt::TopicFilter;
 use listener::ListenerKeys;
 
 /// The defaults with their meaning and their cost, as a user reads them.
@@ -49,6 +50,8 @@ pub struct Config {
     pub access: Access,
     /// Choices that the protocol leaves open.
     pub mqtt: Mqtt,
+    /// Reports of what somebody did not get.
+    pub report: Report,
     /// `$SYS`.
     pub sys: Sys,
     /// Diagnostics.
@@ -233,6 +236,15 @@ pub struct Mqtt {
     pub server_reference: Option<String>,
 }
 
+/// `[report]`: reports of what somebody did not get.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Messages to topics that match one of these are reported under `$dropped/` and `$expired/`.
+    #[serde(deserialize_with = "values::filters")]
+    pub undelivered: Vec<TopicFilter>,
+}
+
 /// `[sys]`: `$SYS`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -271,6 +283,7 @@ struct Keys {
     listener: Vec<ListenerKeys>,
     access: Access,
     mqtt: Mqtt,
+    report: Report,
     sys: Sys,
     trace: Trace,
 }
@@ -298,6 +311,7 @@ impl Keys {
             listeners,
             access: self.access,
             mqtt: self.mqtt,
+            report: self.report,
             sys: self.sys,
             trace: self.trace,
         })
@@ -376,6 +390,7 @@ impl Default for Config {
             listeners: vec![Listener::default()],
             access: Access::default(),
             mqtt: Mqtt::default(),
+            report: Report::default(),
             sys: Sys::default(),
             trace: Trace::default(),
         }

@@ -71,7 +71,7 @@ pub enum Start {
 pub enum AddressError {
     /// A `$` prefix that does not exist, or not here.
     #[error(
-        "unknown prefix: $share/GROUP/FILTER, $replay/START/FILTER, $meta/FILTER, $meta/$replay/START/FILTER, $exclusive/FILTER, $events/FILTER"
+        "unknown prefix: $share/GROUP/FILTER, $replay/START/FILTER, $meta/FILTER, $meta/$replay/START/FILTER, $exclusive/FILTER, $events/FILTER, $dropped/FILTER, $expired/FILTER"
     )]
     UnknownPrefix,
     /// A start that can't be read.
@@ -186,7 +186,7 @@ pub fn plain_filter(text: &str) -> &str {
 
 /// Whether a filter is one of topics that the broker itself publishes to.
 fn is_of_broker(filter: &str) -> bool {
-    matches!(filter.split('/').next(), Some("$SYS" | "$events"))
+    matches!(filter.split('/').next(), Some("$SYS" | "$events" | "$dropped" | "$expired"))
 }
 
 /// Reads a number of digits and nothing else: no sign, no blank.

@@ -1,9 +1,9 @@
 //! Matching, written from the specification's words and as simply as possible: the judge of the broker's trie.
 
-/// The share name and the filter behind it, or behind `$replay/earliest/`.
+/// The share name and the filter behind it, or behind `$replay/earliest/` or `$exclusive/`.
 pub(super) fn split(filter: &str) -> (Option<&str>, &str) {
-    if let Some(replayed) = replayed(filter) {
-        return (None, replayed);
+    if let Some(inner) = replayed(filter).or_else(|| exclusive(filter)) {
+        return (None, inner);
     }
     filter
         .strip_prefix("$share/")
@@ -14,6 +14,11 @@ pub(super) fn split(filter: &str) -> (Option<&str>, &str) {
 /// The filter of a replay from the earliest message on.
 pub(super) fn replayed(filter: &str) -> Option<&str> {
     filter.strip_prefix("$replay/earliest/")
+}
+
+/// The filter of an exclusive subscription.
+pub(super) fn exclusive(filter: &str) -> Option<&str> {
+    filter.strip_prefix("$exclusive/")
 }
 
 /// Whether a topic matches a filter [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.2-1].
@@ -61,5 +66,6 @@ mod tests {
         assert_eq!(split("$share/g/a/+"), (Some("g"), "a/+"));
         assert_eq!(split("a/+"), (None, "a/+"));
         assert_eq!(split("$replay/earliest/a/+"), (None, "a/+"));
+        assert_eq!(split("$exclusive/a/+"), (None, "a/+"));
     }
 }

@@ -28,6 +28,7 @@ mosquitto_run() {
     mosquitto_shared "$version" "$flags"
     # No other broker has these.
     [ "${INTEROP_PEER:-}" = mosquitto ] || mosquitto_delayed "$version" "$flags"
+    [ "${INTEROP_PEER:-}" = mosquitto ] || mosquitto_exclusive "$version" "$flags"
   done
 }
 
@@ -110,6 +111,31 @@ mosquitto_delayed() { # mosquitto_delayed VERSION FLAGS
   wait $subscriber
   expect "mosquitto $1 delayed messages" "$(sed -n 's/^got //p' "$output" | tr '\n' ' ')" \
     "m/$1/delayed/now now m/$1/delayed/early one m/$1/delayed/late three "
+}
+
+mosquitto_exclusive() { # mosquitto_exclusive VERSION FLAGS: one subscriber at a time, and the events of its client
+  local output=$work/exclusive.$1 holder listener refused
+  # shellcheck disable=SC2086
+  stdbuf -oL mosquitto_sub $2 -d -t "\$events/client/m-holder-$1/+" -C 2 -W 20 -F 'got %t' >"$output.events" &
+  listener=$!
+  wait_for "$output.events" 'Subscribed'
+  # shellcheck disable=SC2086
+  stdbuf -oL mosquitto_sub $2 -d -i "m-holder-$1" -t "\$exclusive/m/$1/exclusive/#" -q 1 -C 1 -W 20 -F 'got %t %p' >"$output" &
+  holder=$!
+  wait_for "$output" 'Subscribed'
+  # shellcheck disable=SC2086
+  if mosquitto_sub $2 -i "m-rival-$1" -t "\$exclusive/m/$1/exclusive/#" -q 1 -E >"$output.rival" 2>&1; then refused=no; else refused=yes; fi
+  # shellcheck disable=SC2086
+  mosquitto_pub $2 -t "m/$1/exclusive/a" -q 1 -m one
+  wait $holder
+  wait $listener
+  expect "mosquitto $1 exclusive subscription" "$(sed -n 's/^got //p' "$output") $refused" "m/$1/exclusive/a one yes"
+  expect "mosquitto $1 events" "$(sed -n 's/^got //p' "$output.events" | tr '\n' ' ')" \
+    "\$events/client/m-holder-$1/connected \$events/client/m-holder-$1/disconnected "
+  # The holder is gone, and its session with it: the filter is free.
+  # shellcheck disable=SC2086
+  if mosquitto_sub $2 -i "m-rival-$1" -t "\$exclusive/m/$1/exclusive/#" -q 1 -E; then refused=no; else refused=yes; fi
+  expect "mosquitto $1 exclusive subscription given up" "$refused" no
 }
 
 mosquitto_persistent() { # the flags of a session that outlives its connection

@@ -36,6 +36,7 @@ use tidelog::commitlog::disk::memory::Operation;
 use tidelog::mqtt::Decoder;
 use tidelog::mqtt::Packet;
 use tidelog::mqtt::ProtocolVersion;
+use tidelog::mqtt::TopicFilter;
 use tidelog::store;
 use tidelog::store::Kind;
 use tidelog::store::MemoryStateStore;
@@ -199,6 +200,11 @@ impl Stage {
             "sys_interval" => options.sys_interval = Duration::from_secs(number().into()),
             "output_bytes_max" => options.output_bytes_max = value.parse().unwrap(),
             "pending_bytes_max" => options.pending_bytes_max = value.parse().unwrap(),
+            "report_undelivered" => {
+                options.report_undelivered =
+                    value.split(',').map(|filter| TopicFilter::try_from(filter).unwrap()).collect();
+            }
+            "log_qos0" => options.log_qos0 = value == "true",
             "delayed_max" => options.delayed_max = value.parse().unwrap(),
             "read_only" => options.on_write_failure = OnWriteFailure::ReadOnly,
             "reserve_bytes" => self.settings.store.log.reserve_bytes = value.parse().unwrap(),
