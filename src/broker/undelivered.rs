@@ -6,6 +6,8 @@
 //! **Invariants:** what an event notes is bounded, and reported at its end; no report is made of a topic that begins with `$`, so none of a
 //! report.
 
+use bytes::Bytes;
+
 use crate::broker::Broker;
 use crate::broker::message::Message;
 use crate::broker::stats::Dropped;
@@ -41,7 +43,7 @@ pub(super) struct Undelivered {
 struct Note {
     topic: String,
     payload: Vec<u8>,
-    properties: Vec<u8>,
+    properties: Bytes,
 }
 
 impl Undelivered {
@@ -87,8 +89,8 @@ impl Undelivered {
     }
 }
 
-/// The message's own properties, and what is told beside.
-fn properties(reason: Dropped, message: &Message<'_>, whom: Option<&str>) -> Vec<u8> {
+/// The message's own properties but for its expiry, which is over or not the report's, and what is told beside.
+fn properties(reason: Dropped, message: &Message<'_>, whom: Option<&str>) -> Bytes {
     let offset = message.offset.map(|offset| offset.as_u64().to_string());
     let publisher = Some(message.publisher).filter(|publisher| !publisher.is_empty());
     let told = [
@@ -100,11 +102,10 @@ fn properties(reason: Dropped, message: &Message<'_>, whom: Option<&str>) -> Vec
     let pair = |(name, value): (&'static str, Option<&str>)| {
         Some((Text::from_static(name), Text::try_from(value?).ok()?))
     };
-    let told = MessageProperties {
-        user_properties: told.into_iter().filter_map(pair).collect(),
-        ..MessageProperties::default()
-    };
-    [message.properties, &told.encode_block().unwrap_or_default()].concat()
+    let mut properties = MessageProperties::from_block(message.properties).unwrap_or_default();
+    properties.message_expiry_interval = None;
+    properties.user_properties.extend(told.into_iter().filter_map(pair));
+    properties.encode_block().unwrap_or_default()
 }
 
 impl Broker {
