@@ -25,6 +25,7 @@ use crate::commitlog::Read;
 use crate::commitlog::ReadResult;
 use crate::mqtt::ClientId;
 use crate::mqtt::QoS;
+use crate::store::SessionState;
 
 /// How many bytes of a session's messages are read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -47,8 +48,12 @@ pub(super) struct LaggingWatch {
 
 #[derive(Debug)]
 struct Seen {
-    /// Everything below was counted.
+    /// Where it stood.
+    began: Offset,
+    /// Everything from there on and below was counted.
     to: Offset,
+    /// How many entries of its stream that was.
+    lost: u64,
     told: bool,
 }
 
@@ -112,10 +117,11 @@ impl Broker {
     /// The next session of the round, from where it stands, or from where it was counted up to.
     fn next_watched(&mut self) -> Option<Counting> {
         let client_id = self.lagging_watch.left.pop_front()?;
-        let to = self.lagging_watch.seen.get(&client_id).map_or(Offset::ZERO, |seen| seen.to);
-        let mover = Mover::Session(client_id);
+        let mover = Mover::Session(client_id.clone());
         let began = self.position_of(&mover);
-        Some(Counting { mover, began, next: began.max(to), lost: 0 })
+        let seen = self.lagging_watch.seen.get(&client_id).filter(|seen| seen.began == began);
+        let (next, lost) = seen.map_or((began, 0), |seen| (seen.to, seen.lost));
+        Some(Counting { mover, began, next, lost })
     }
 
     /// The messages of a session up to the line are counted.
@@ -125,13 +131,7 @@ impl Broker {
         let Some(session) = self.store.state().session(client_id) else { return };
         let position = session.progress.position;
         let Some(row) = session.session.as_ref().filter(|_| position < line) else { return };
-        let assigned = session
-            .assigned
-            .iter()
-            .filter(|((place, _), row)| *place < line && row.qos > QoS::AtMostOnce)
-            .count() as u64;
-        let settled = session.progress.acked.iter().count() as u64;
-        let messages = (counting.lost + assigned).saturating_sub(settled);
+        let messages = messages_below(session, line, counting.lost);
         if messages > 0 {
             let left = self.store.retention_left(position, self.now);
             let event = self.session_event(client_id, row, "lagging").map(|event| {
@@ -148,9 +148,12 @@ impl Broker {
                 messages,
                 "the session will lose messages soon that are older than messages are kept"
             );
-            event.into_iter().for_each(|event| self.tell(event));
+            if let Some(event) = event {
+                self.tell(event);
+            }
         }
-        let seen = Seen { to: line, told: messages > 0 };
+        let Counting { began, lost, .. } = *counting;
+        let seen = Seen { began, to: line, lost, told: messages > 0 };
         self.lagging_watch.seen.insert(client_id.clone(), seen);
     }
 
@@ -169,4 +172,19 @@ impl Broker {
         self.lagging_watch.reading = false;
         self.lagging_watch.counting = None;
     }
+}
+
+/// How many messages a session loses below a line, of which so many are entries of its stream: what it has acknowledged is not lost, and
+/// what it has not got of a retained run counts as one.
+fn messages_below(session: &SessionState, line: Offset, entries: u64) -> u64 {
+    let assigned = session
+        .assigned
+        .iter()
+        .filter(|((place, _), row)| *place < line && row.qos > QoS::AtMostOnce)
+        .count() as u64;
+    let entries = entries + assigned;
+    let number = session.progress.number + entries;
+    let settled = session.progress.acked.iter().filter(|acked| *acked < number).count() as u64;
+    let runs = session.runs.iter().filter(|run| run.place < line).count() as u64;
+    entries.saturating_sub(settled) + runs
 }

@@ -349,7 +349,9 @@ impl Broker {
         if expiry == 0 {
             self.end_session(&client_id);
         }
-        event.into_iter().for_each(|event| self.tell(event));
+        if let Some(event) = event {
+            self.tell(event);
+        }
     }
 
     /// What was acknowledged out of order does not go back to its group when the session ends.

@@ -268,10 +268,10 @@ impl Broker {
         self.fire_timers();
         self.take_turns();
         self.write_due_progress();
-        self.report_undelivered();
         self.store.end_group();
         self.advance_unpromised();
         self.go_on_stopping();
+        self.report_undelivered();
     }
 
     /// The next thing to do, in order; `None` until the next event.

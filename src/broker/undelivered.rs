@@ -79,9 +79,10 @@ impl Undelivered {
         if self.notes.len() >= NOTES_MAX || self.bytes >= NOTE_BYTES_MAX {
             return stats.drop_messages(Dropped::ReportFull, 1);
         }
-        let topic = match reason {
-            Dropped::Expired => format!("{EXPIRED}/{topic}"),
-            other => format!("{DROPPED}/{}/{topic}", other.name()),
+        let topic = if reason == Dropped::Expired {
+            format!("{EXPIRED}/{topic}")
+        } else {
+            format!("{DROPPED}/{}/{topic}", reason.name())
         };
         let (payload, properties) = (message.payload.to_vec(), properties(reason, message, whom));
         self.bytes += topic.len() + payload.len() + properties.len();

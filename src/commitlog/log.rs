@@ -286,7 +286,7 @@ impl Log {
 
     /// The start of the log if it might keep a quarter less, or a segment's worth less if that is more: what is below goes soon.
     pub fn retention_warning(&self, now: Timestamp) -> Option<Offset> {
-        let age = self.options.retention_age.map(|age| age - age / 4);
+        let age = self.options.retention_age.map(|age| age.saturating_sub(age / 4));
         let part = |limit: u64| (limit / 4).max(self.options.segment_bytes);
         let bytes = self.options.retention_bytes.map(|limit| limit.saturating_sub(part(limit)));
         self.start_within(now, age, bytes)
