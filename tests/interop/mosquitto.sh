@@ -124,18 +124,18 @@ mosquitto_exclusive() { # mosquitto_exclusive VERSION FLAGS: one subscriber at a
   holder=$!
   wait_for "$output" 'Subscribed'
   # shellcheck disable=SC2086
-  if mosquitto_sub $2 -i "m-rival-$1" -t "\$exclusive/m/$1/exclusive/#" -q 1 -E >"$output.rival" 2>&1; then refused=no; else refused=yes; fi
+  refused=$(mosquitto_sub $2 -i "m-rival-$1" -t "\$exclusive/m/$1/exclusive/#" -q 1 -E 2>&1 | grep -o denied)
   # shellcheck disable=SC2086
   mosquitto_pub $2 -t "m/$1/exclusive/a" -q 1 -m one
   wait $holder
   wait $listener
-  expect "mosquitto $1 exclusive subscription" "$(sed -n 's/^got //p' "$output") $refused" "m/$1/exclusive/a one yes"
+  expect "mosquitto $1 exclusive subscription" "$(sed -n 's/^got //p' "$output") $refused" "m/$1/exclusive/a one denied"
   expect "mosquitto $1 events" "$(sed -n 's/^got //p' "$output.events" | tr '\n' ' ')" \
     "\$events/client/m-holder-$1/connected \$events/client/m-holder-$1/disconnected "
   # The holder is gone, and its session with it: the filter is free.
   # shellcheck disable=SC2086
-  if mosquitto_sub $2 -i "m-rival-$1" -t "\$exclusive/m/$1/exclusive/#" -q 1 -E; then refused=no; else refused=yes; fi
-  expect "mosquitto $1 exclusive subscription given up" "$refused" no
+  refused=$(mosquitto_sub $2 -i "m-rival-$1" -t "\$exclusive/m/$1/exclusive/#" -q 1 -E 2>&1)
+  expect "mosquitto $1 exclusive subscription given up" "$refused" ""
 }
 
 mosquitto_persistent() { # the flags of a session that outlives its connection
