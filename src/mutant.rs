@@ -80,11 +80,13 @@ pub enum Mutant {
     ExclusiveForgotten,
     /// An exclusive subscription stays with the session that had it first.
     ExclusiveKept,
+    /// Retention does not wait until those are told of whom it passes.
+    LaggingLate,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -122,6 +124,7 @@ impl Mutant {
         Self::DelayedCancelForgotten,
         Self::ExclusiveForgotten,
         Self::ExclusiveKept,
+        Self::LaggingLate,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -164,6 +167,7 @@ impl Mutant {
             Self::DelayedCancelForgotten => "delayed_cancel_forgotten",
             Self::ExclusiveForgotten => "exclusive_forgotten",
             Self::ExclusiveKept => "exclusive_kept",
+            Self::LaggingLate => "lagging_late",
         }
     }
 

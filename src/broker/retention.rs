@@ -30,6 +30,7 @@ use crate::mqtt::ClientId;
 use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
+use crate::mutant::Mutant;
 use crate::session::plain_filter;
 use crate::store::Carry;
 use crate::store::GroupKey;
@@ -100,6 +101,9 @@ impl Broker {
             return false;
         }
         match std::mem::take(&mut self.retention) {
+            RetentionState::Idle if Mutant::LaggingLate.is_active() => {
+                self.begin_retention() || self.watch_lagging()
+            }
             RetentionState::Idle => self.watch_lagging() || self.begin_retention(),
             RetentionState::Moving { new_start, left, counting } => {
                 self.move_positions(new_start, left, counting)

@@ -143,16 +143,23 @@ fn every_script_plays_as_written() {
     assert!(failures.is_empty(), "\n{failures}");
 }
 
-/// A bug that is put in on purpose changes what this script prints. To be run alone: the bug is in the whole process.
+/// A bug that is put in on purpose changes what a script prints. A bug is switched on for one thread.
 #[cfg(feature = "mutants")]
 #[test]
-fn a_pause_that_counts_as_silence_is_seen() {
-    let path = "tests/scripts/disk/keep_alive_while_slow.script";
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
-    tidelog::mutant::activate(Some(tidelog::mutant::Mutant::PauseIsSilence));
-    let actual = play(&parse(&text));
-    tidelog::mutant::activate(None);
-    assert_ne!(actual, text, "the bug is not seen");
+fn bugs_are_seen() {
+    use tidelog::mutant::Mutant;
+    use tidelog::mutant::activate;
+    for (mutant, path) in [
+        (Mutant::PauseIsSilence, "tests/scripts/disk/keep_alive_while_slow.script"),
+        (Mutant::LaggingLate, "tests/scripts/events/lagging_at_once.script"),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let text = std::fs::read_to_string(path).unwrap();
+        activate(Some(mutant));
+        let actual = play(&parse(&text));
+        activate(None);
+        assert_ne!(actual, text, "{} is not seen", mutant.name());
+    }
 }
 
 #[test]

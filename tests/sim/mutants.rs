@@ -11,11 +11,12 @@ use crate::side_by_side;
 const SEEDS_MAX: u64 = 150;
 
 /// Bugs that histories show too seldom; who sees them.
-const SEEN_ELSEWHERE: [(Mutant, &str); 4] = [
+const SEEN_ELSEWHERE: [(Mutant, &str); 5] = [
     (Mutant::CheckpointStampFirst, "cargo test --features mutants --test store seen"),
     (Mutant::ReserveNotRemade, "cargo test --features mutants --test log seen"),
     (Mutant::CleanerDropsTombstone, "cargo test --features mutants --test store seen"),
     (Mutant::PauseIsSilence, "cargo test --features mutants --test scripts seen"),
+    (Mutant::LaggingLate, "cargo test --features mutants --test scripts seen"),
 ];
 
 /// The first seed that shows the bug, and how.
