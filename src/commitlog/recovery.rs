@@ -280,10 +280,15 @@ impl<'a> Recovery<'a> {
         index: &MemoryIndex,
         end: u64,
     ) -> Result<(), StorageError> {
-        let Some(last) = index.batches().last() else { return Ok(()) };
-        let header = read_exactly(file, name, u64::from(last.position), batch::HEADER_BYTES)?;
-        let synced = BatchHeader::decode(&header, self.log_id)
-            .map_or(Offset::ZERO, |header| header.synced_offset());
+        let synced = match index.batches().last() {
+            Some(last) => {
+                let at = u64::from(last.position);
+                let header = read_exactly(file, name, at, batch::HEADER_BYTES)?;
+                BatchHeader::decode(&header, self.log_id)
+                    .map_or(Offset::ZERO, |header| header.synced_offset())
+            }
+            None => Offset::ZERO,
+        };
         let first = index.batches().iter().find(|batch| batch.next_offset() > synced);
         let mut position = match first {
             // Before the first batch stands the segment's header.

@@ -188,6 +188,32 @@ fn segments_that_could_not_be_removed_go_first_the_next_time() {
     }
 }
 
+/// A first batch of which only the segment's header was written, and a sync that fails when that is opened: the header may be in the
+/// system's memory only, and what is written behind it rests on it.
+#[test]
+fn a_header_that_a_failed_sync_left_in_memory_is_written_again() {
+    for seed in 0..20 {
+        let mut world = World::new(small());
+        world.append("k", &[7; 100]);
+        // After the file's making.
+        inject(&world, Operation::Write, 1, Failure::Io, false);
+        let batch = world.log.take_batch().unwrap();
+        world.writer.commit(&batch, Durability::Fsync).unwrap_err();
+        world.disk.kill();
+        inject(&world, Operation::Sync, 0, Failure::Io, false);
+        let opened = Log::open(Arc::new(world.disk.clone()), small(), &mut |_| {});
+        assert!(opened.is_err());
+        world.disk.kill();
+        let mut world = World::open(world.disk.clone(), small());
+        world.append("k", b"v");
+        world.commit().unwrap();
+        world.disk.crash(seed);
+        let world = World::open(world.disk.clone(), small());
+        assert_eq!(world.report.damage, [], "seed {seed}");
+        assert_eq!(world.log.next_offset(), Offset::new(1), "seed {seed}");
+    }
+}
+
 /// The n-th call of opening fails; the next attempt succeeds and has lost nothing.
 #[test]
 fn opening_may_fail_anywhere_and_be_tried_again() {
