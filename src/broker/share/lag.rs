@@ -131,7 +131,7 @@ impl Broker {
         let Outstanding { in_flight, held, returned, .. } = lag.outstanding;
         let given = (in_flight + held + returned) as u64;
         let age = lag.oldest.map_or(Duration::ZERO, |oldest| self.now.since(oldest));
-        let seconds = age.as_secs_f64();
+        let seconds = (age.as_secs_f64() * 1_000.0).round() / 1_000.0;
         let mut fields = lag.fields;
         fields.insert(
             "lag".to_owned(),
