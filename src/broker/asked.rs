@@ -165,8 +165,13 @@ impl Broker {
         let session = self.store.state().session(client_id);
         let mut others = session.into_iter().flat_map(|session| session.subscriptions.iter());
         let text = wanted.filter.text();
+        // Few have the same name, so few are taken apart.
+        let named = format!("$share/{}/", &*key.share);
         let twice = others.any(|(other, row)| {
-            other != text && row.open_span().is_some() && group_key(other).as_ref() == Some(key)
+            other != text
+                && other.starts_with(&named)
+                && row.open_span().is_some()
+                && group_key(other).as_ref() == Some(key)
         });
         if twice {
             return Err(AddressError::AlreadyMember);

@@ -35,8 +35,8 @@ pub use listener::UserFromCertificate;
 pub use load::Sources;
 pub use load::load;
 
-use group::GroupKeys;
 use crate::mqtt::TopicFilter;
+use group::GroupKeys;
 use listener::ListenerKeys;
 
 /// The defaults with their meaning and their cost, as a user reads them.

@@ -38,6 +38,7 @@ impl Broker {
         // Compared in the order of the keys, in which `g` is before `g-1`, but `g-1/a` before `g/a`.
         let after =
             text(&fields, "after")?.map(|after| after.split_once('/').unwrap_or((after, "")));
+        let in_flight = self.in_flight_of_groups();
         let mut listed = Vec::new();
         let mut bytes = 0;
         let mut next = None;
@@ -52,7 +53,8 @@ impl Broker {
                 break;
             }
             bytes += name.len();
-            listed.push((name, Value::Object(self.describe_group(key, row))));
+            let group = self.describe_group(key, row, in_flight.get(key).copied());
+            listed.push((name, Value::Object(group)));
         }
         let groups = listed.into_iter().map(|(_, group)| group).collect();
         let mut said = Map::from_iter([("groups".to_owned(), Value::Array(groups))]);
@@ -67,7 +69,8 @@ impl Broker {
             return Err(bad_payload("there are several: say which with {\"filter\":\"a/#\"}"));
         };
         let Some(row) = self.store.state().group(key) else { return Err(unknown()) };
-        let said = self.describe_group(key, row);
+        let in_flight = self.in_flight_of_groups().get(key).copied();
+        let said = self.describe_group(key, row, in_flight);
         if !self.count_lag(key, said, request.answer.clone()) {
             return Err(Refused::new(ReasonCode::QuotaExceeded, "as many are counted as may be"));
         }
@@ -99,7 +102,8 @@ impl Broker {
             self.declare_group(&key, row);
         }
         let Some(row) = self.store.state().group(&key) else { return Err(unknown()) };
-        Ok(Done::Now(self.describe_group(&key, row)))
+        let in_flight = self.in_flight_of_groups().get(&key).copied();
+        Ok(Done::Now(self.describe_group(&key, row, in_flight)))
     }
 
     pub(super) fn commit_by_request(&mut self, request: &Request<'_>) -> Outcome {
@@ -190,8 +194,13 @@ impl Broker {
     }
 
     /// What is known of a group without looking into the log.
-    fn describe_group(&self, key: &GroupKey, row: &GroupRow) -> Fields {
-        let outstanding = self.outstanding(key);
+    fn describe_group(
+        &self,
+        key: &GroupKey,
+        row: &GroupRow,
+        in_flight: Option<(usize, Offset)>,
+    ) -> Fields {
+        let outstanding = self.outstanding(key, in_flight);
         let group = self.group_indexes.get(key).and_then(|index| self.groups.get(*index));
         let position = outstanding.first.map_or(row.position, |first| first.min(row.position));
         let mut fields = Fields::new();

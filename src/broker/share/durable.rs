@@ -1,5 +1,7 @@
 //! Durable groups: declared, committed, put back, moved, removed. `docs/decisions/0010-durable-groups.md` says why it is as it is.
 
+use std::collections::BTreeMap;
+
 use crate::broker::Broker;
 use crate::broker::asked::Place;
 use crate::broker::client::AssignedKey;
@@ -172,20 +174,36 @@ impl Broker {
         true
     }
 
-    /// How many messages of a group were delivered and are not committed, or are on their way.
-    pub(in crate::broker) fn outstanding(&self, key: &GroupKey) -> Outstanding {
+    /// How many messages of each group are on their way, and the oldest of them.
+    pub(in crate::broker) fn in_flight_of_groups(&self) -> BTreeMap<&GroupKey, (usize, Offset)> {
+        let sessions = self.store.state().sessions();
+        let mut found = BTreeMap::new();
+        for row in sessions.flat_map(|(_, session)| session.assigned.values()) {
+            if let Some(key) = &row.group {
+                let (count, first) = found.entry(key).or_insert((0, row.message));
+                *count += 1;
+                *first = row.message.min(*first);
+            }
+        }
+        found
+    }
+
+    /// What a group has given out and is not done with, of which so many are on their way.
+    pub(in crate::broker) fn outstanding(
+        &self,
+        key: &GroupKey,
+        in_flight: Option<(usize, Offset)>,
+    ) -> Outstanding {
         let state = self.store.state();
-        let in_flight = self.in_flight(key, |_, _, _, _| true);
         let held = state.held().get(key);
         let returned = state.group(key).map(|row| row.returned.as_slice()).unwrap_or_default();
         let first_held = held.and_then(|held| held.keys().next());
         let firsts = [first_held.copied(), returned.first().copied()].into_iter().flatten();
-        let messages = in_flight.iter().map(|(_, _, row)| row.message);
         Outstanding {
-            in_flight: in_flight.len(),
-            held: held.map_or(0, std::collections::BTreeMap::len),
+            in_flight: in_flight.map_or(0, |(count, _)| count),
+            held: held.map_or(0, BTreeMap::len),
             returned: returned.len(),
-            first: messages.chain(firsts).min(),
+            first: firsts.chain(in_flight.map(|(_, first)| first)).min(),
         }
     }
 

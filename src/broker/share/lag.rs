@@ -62,7 +62,7 @@ impl Broker {
             matcher: Arc::new(FilterSet::one(&key.filter)),
             cursor: Cursor::at(row.position),
             to: self.store.next_offset(),
-            outstanding: self.outstanding(key),
+            outstanding: self.outstanding(key, self.in_flight_of_groups().get(key).copied()),
             waiting: 0,
             oldest: None,
             fields,
