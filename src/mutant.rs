@@ -80,11 +80,17 @@ pub enum Mutant {
     DelayedLostAtRestart,
     /// A delayed message that was cancelled is published.
     DelayedCancelForgotten,
+    /// Who holds an exclusive subscription is forgotten when the broker ends.
+    ExclusiveForgotten,
+    /// An exclusive subscription stays with the session that had it first.
+    ExclusiveKept,
+    /// Retention does not wait until those are told of whom it passes.
+    LaggingLate,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 40] = [
         Self::AckBeforeSync,
         Self::TornTailAccepted,
         Self::PubrelBeforeDurablePubrec,
@@ -122,6 +128,9 @@ impl Mutant {
         Self::DelayedFiresEarly,
         Self::DelayedLostAtRestart,
         Self::DelayedCancelForgotten,
+        Self::ExclusiveForgotten,
+        Self::ExclusiveKept,
+        Self::LaggingLate,
     ];
 
     /// Its name, as `SIM_MUTANT` has it.
@@ -164,6 +173,9 @@ impl Mutant {
             Self::DelayedFiresEarly => "delayed_fires_early",
             Self::DelayedLostAtRestart => "delayed_lost_at_restart",
             Self::DelayedCancelForgotten => "delayed_cancel_forgotten",
+            Self::ExclusiveForgotten => "exclusive_forgotten",
+            Self::ExclusiveKept => "exclusive_kept",
+            Self::LaggingLate => "lagging_late",
         }
     }
 

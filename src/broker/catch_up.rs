@@ -136,6 +136,7 @@ impl Broker {
             clients: &mut self.clients,
             connections: &mut self.connections,
             stats: &mut self.stats,
+            undelivered: &mut self.undelivered,
             writes: &mut self.writes,
             durable,
             now: self.now,

@@ -21,7 +21,7 @@ impl Broker {
     }
 
     /// Writes down where the connected clients stand whose rows say that they stand in the part that is looked at.
-    fn write_progress_below(&mut self, end: Offset) {
+    pub(super) fn write_progress_below(&mut self, end: Offset) {
         let clients: Vec<ClientRef> =
             self.clients.iter().filter_map(|(slot, _)| self.client_ref(slot)).collect();
         for client in clients {

@@ -20,6 +20,7 @@ use crate::broker::Broker;
 use crate::broker::StorageState;
 use crate::broker::Timer;
 use crate::broker::Turn;
+use crate::broker::message::Message;
 use crate::broker::stats::Dropped;
 use crate::broker::storage::LOOK_AGAIN;
 use crate::broker::walk::Cursor;
@@ -218,7 +219,8 @@ impl Broker {
         let left =
             view.expiry_interval.map(|seconds| u64::from(seconds).saturating_sub(late.as_secs()));
         if left == Some(0) {
-            return self.stats.drop_messages(Dropped::Expired, 1);
+            let (reason, message) = (Dropped::Expired, Message::from(view));
+            return self.undelivered.count(&mut self.stats, reason, &message, None);
         }
         let millis = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
         self.stats.delayed_published += 1;

@@ -12,6 +12,7 @@ use crate::broker::message::Message;
 use crate::broker::meta::decorated;
 use crate::broker::stats::Dropped;
 use crate::broker::stats::Stats;
+use crate::broker::undelivered::Undelivered;
 use crate::commitlog::Offset;
 use crate::mqtt::PacketId;
 use crate::mqtt::PublishHeader;
@@ -34,6 +35,7 @@ pub(super) struct Delivery<'a> {
     pub(super) clients: &'a mut Slab<Client>,
     pub(super) connections: &'a mut Slab<Connection>,
     pub(super) stats: &'a mut Stats,
+    pub(super) undelivered: &'a mut Undelivered,
     /// Slots of connections with something to write.
     pub(super) writes: &'a mut Vec<usize>,
     pub(super) durable: Offset,
@@ -92,6 +94,12 @@ impl Delivery<'_> {
             && self.connections.get(slot).is_some_and(|connection| connection.outbox.has_room())
     }
 
+    /// Counts a message that a client does not get.
+    pub(super) fn dropped(&mut self, reason: Dropped, message: &Message<'_>, client: ClientRef) {
+        let whom = self.clients.get(client.index()).map(|known| known.id.as_str());
+        self.undelivered.count(self.stats, reason, message, whom);
+    }
+
     /// Sends the message, if the client can take it now.
     pub(super) fn send(
         &mut self,
@@ -109,7 +117,8 @@ impl Delivery<'_> {
         let now = self.clock.present_for(message.published_at, self.now);
         // What may have been sent before is sent again even if it has expired since [MQTT-4.3.3-7].
         if message.is_expired(now) && !dup {
-            self.stats.drop_messages(Dropped::Expired, 1);
+            let whom = Some(client.id.as_str());
+            self.undelivered.count(self.stats, Dropped::Expired, message, whom);
             skip(client, terms);
             return Sent::Done;
         }
@@ -125,7 +134,8 @@ impl Delivery<'_> {
             self.stats.publish_sent += 1;
             self.stats.packets_sent += 1;
         } else {
-            self.stats.drop_messages(Dropped::TooLarge, 1);
+            let whom = Some(client.id.as_str());
+            self.undelivered.count(self.stats, Dropped::TooLarge, message, whom);
             skip(client, terms);
         }
         if !connection.write_queued {

@@ -362,7 +362,7 @@ impl Broker {
                 continue;
             }
             let Some(offset) = offset else {
-                delivery.stats.drop_messages(Dropped::Qos0Full, 1);
+                delivery.dropped(Dropped::Qos0Full, message, target.client);
                 continue;
             };
             missed = true;

@@ -28,6 +28,7 @@ impl Broker {
             Awaited::Record(turn, offset) => self.record_fetched(turn, ticket, offset, result),
             Awaited::Retention => self.retention_fetched(&result),
             Awaited::Carry => self.carry_fetched(&result),
+            Awaited::Lagging => self.lagging_fetched(&result),
             Awaited::Password(_) => {}
         }
     }
@@ -48,6 +49,7 @@ impl Broker {
                 }
             }
             Awaited::Retention | Awaited::Carry => self.retention_read_failed(),
+            Awaited::Lagging => self.lagging_read_failed(),
             Awaited::Password(_) => {}
         }
     }

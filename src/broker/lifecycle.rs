@@ -90,7 +90,7 @@ impl Broker {
         authentication_data: Option<Bytes>,
     ) {
         let client_id = identity.client_id;
-        self.take_over(&client_id, connect.clean_start);
+        self.take_over(slot, &client_id, connect.clean_start);
         if connect.clean_start {
             self.end_session(&client_id);
         }
@@ -133,6 +133,7 @@ impl Broker {
         let id = connection.id;
         self.stats.connects_accepted += 1;
         self.send_after(slot, after, Packet::Connack(Box::new(connack)));
+        self.tell_connected(slot, &client_id, connect, session_present);
         if let Some(silence_max) = silence_max {
             self.set_far_timer(self.now + silence_max, Timer::KeepAlive(id));
         }
@@ -259,8 +260,8 @@ impl Broker {
         connack
     }
 
-    /// Ends the connection that a client id has now [MQTT-3.1.4-3].
-    fn take_over(&mut self, client_id: &ClientId, clean_start: bool) {
+    /// Ends the connection that a client id has now, for the one in `successor` [MQTT-3.1.4-3].
+    fn take_over(&mut self, successor: usize, client_id: &ClientId, clean_start: bool) {
         let Some(client) =
             self.client_slots.get(client_id).and_then(|index| self.client_ref(*index))
         else {
@@ -274,6 +275,7 @@ impl Broker {
             client = client_id.as_str(),
             "the session is taken over by a new connection"
         );
+        self.tell_taken_over(client_id, slot, successor);
         if clean_start {
             // The session ends, so its will can't wait for anything.
             self.fire_will_now(client_id);
@@ -309,6 +311,7 @@ impl Broker {
         let client_id = known.id.clone();
         let groups = known.groups.clone();
         let slot = known.connection;
+        let event = self.disconnected_event(client, ending);
         let connection = self.connections.get(slot);
         let expiry = connection
             .and_then(|connection| connection.connected())
@@ -347,6 +350,9 @@ impl Broker {
         }
         if expiry == 0 {
             self.end_session(&client_id);
+        }
+        if let Some(event) = event {
+            self.tell(event);
         }
     }
 
@@ -403,11 +409,8 @@ impl Broker {
 
     /// Ends a session that was left at `left_at`, if nobody came back and its time has come.
     pub(super) fn session_expiry_due(&mut self, client_id: ClientId, left_at: Timestamp) {
-        let Some(row) =
-            self.store.state().session(&client_id).and_then(|session| session.session.as_ref())
-        else {
-            return;
-        };
+        let session = self.store.state().session(&client_id);
+        let Some(row) = session.and_then(|session| session.session.clone()) else { return };
         if row.connected || row.expiry_interval == u32::MAX || row.disconnected_at != left_at {
             return;
         }
@@ -416,6 +419,7 @@ impl Broker {
         if self.now >= deadline {
             tracing::debug!(client = client_id.as_str(), "the session has expired");
             self.end_session(&client_id);
+            self.tell_expired(&client_id, &row);
         } else {
             self.set_far_timer(deadline, Timer::SessionExpiry(client_id, left_at));
         }

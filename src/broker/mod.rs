@@ -32,9 +32,11 @@ mod delayed;
 mod deliver;
 mod durability;
 pub mod event;
+mod events;
 mod exclusive;
 mod fetched;
 mod found;
+mod lagging;
 mod lifecycle;
 mod message;
 mod meta;
@@ -47,6 +49,7 @@ mod reauthenticate;
 mod receive;
 mod recovery;
 mod replay;
+mod report;
 mod retained;
 mod retention;
 mod revoke;
@@ -58,6 +61,7 @@ mod storage;
 mod subscribe;
 mod sys;
 mod timers;
+mod undelivered;
 mod walk;
 mod will;
 
@@ -148,10 +152,13 @@ pub struct Broker {
     next_ticket: u64,
     commit: durability::CommitState,
     retention: retention::RetentionState,
+    /// Who retention is about to pass.
+    lagging_watch: lagging::LaggingWatch,
     /// A segment is being cleaned.
     cleaning: bool,
     stopping: lifecycle::Stopping,
     stats: Stats,
+    undelivered: undelivered::Undelivered,
     found: found::Found,
     started: Timestamp,
     now: Timestamp,
@@ -230,6 +237,8 @@ enum Awaited {
     Retention,
     /// A retained message that is to be carried forward.
     Carry,
+    /// A chunk of the log in which is counted what a session would lose.
+    Lagging,
 }
 
 /// Turns that one event may take, so that clients far behind do not hold up the others.
@@ -244,6 +253,7 @@ impl Broker {
     /// `now` never decreases from call to call.
     pub fn handle(&mut self, now: Timestamp, event: Event<'_>) {
         self.now = self.now.max(now);
+        self.look_for_listeners();
         match event {
             Event::Opened { connection, origin } => self.handle_opened(connection, origin),
             Event::Received { connection, input } => self.handle_received(connection, input),
@@ -268,6 +278,7 @@ impl Broker {
         self.store.end_group();
         self.advance_unpromised();
         self.go_on_stopping();
+        self.report_undelivered();
     }
 
     /// The next thing to do, in order; `None` until the next event.
@@ -384,6 +395,7 @@ impl Broker {
             clients: &mut self.clients,
             connections: &mut self.connections,
             stats: &mut self.stats,
+            undelivered: &mut self.undelivered,
             writes: &mut self.writes,
             durable,
             now: self.now,

@@ -74,6 +74,8 @@ pub struct Options {
     pub log_qos0: bool,
     /// Whether a payload that is announced as UTF-8 is checked to be that.
     pub check_payload_format: bool,
+    /// Which messages are reported that somebody does not get: those to topics that match one of these.
+    pub report_undelivered: Vec<TopicFilter>,
     /// How often `$SYS` topics are published; zero for never.
     pub sys_interval: Duration,
     /// How often the checkpoint is brought up to date.
@@ -108,6 +110,7 @@ impl Default for Options {
             pending_bytes_max: 64 << 20,
             log_qos0: true,
             check_payload_format: false,
+            report_undelivered: Vec::new(),
             sys_interval: Duration::from_secs(10),
             checkpoint_interval: Duration::from_secs(1),
             retention_interval: Duration::from_mins(1),

@@ -89,7 +89,10 @@ impl Broker {
             Err(fault) => return self.refuse_publish(slot, publish, fault.into()),
         };
         match self.refusal(slot, publish, &address) {
-            Some(refusal) => self.refuse_publish(slot, publish, refusal),
+            Some(refusal) => {
+                self.note_refused(&client_id, publish, address.topic, refusal.dropped);
+                self.refuse_publish(slot, publish, refusal);
+            }
             None => self.accept_publish(slot, &client_id, publish, &address),
         }
     }
@@ -184,6 +187,28 @@ impl Broker {
             return Some(Refusal::new(ReasonCode::PayloadFormatInvalid, Dropped::Invalid));
         }
         address.due.and_then(|due| self.refuses_delay(due))
+    }
+
+    /// What nobody gets because it is refused may be reported.
+    fn note_refused(
+        &mut self,
+        client_id: &crate::mqtt::ClientId,
+        publish: &PublishView<'_>,
+        topic: &str,
+        reason: Dropped,
+    ) {
+        let message = Message {
+            offset: None,
+            topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            properties: &publish.properties.forwardable(),
+            published_at: self.now,
+            expires_at: None,
+            publisher: client_id,
+        };
+        self.undelivered.note(&mut self.stats, reason, &message, None);
     }
 
     /// Why a message is not kept back until then, if it is not.

@@ -17,12 +17,14 @@ use crate::broker::asked::Wanted;
 use crate::broker::delayed::DelayedQueue;
 use crate::broker::durability::CommitState;
 use crate::broker::found::Found;
+use crate::broker::lagging::LaggingWatch;
 use crate::broker::lifecycle::Stopping;
 use crate::broker::lifecycle::group_key;
 use crate::broker::random::Random;
 use crate::broker::retention::RetentionState;
 use crate::broker::router::Router;
 use crate::broker::timers::TimerWheel;
+use crate::broker::undelivered::Undelivered;
 use crate::collections::Map;
 use crate::commitlog::Offset;
 use crate::mqtt::ClientId;
@@ -49,6 +51,7 @@ impl Broker {
         now: Timestamp,
     ) -> Self {
         let durability = store.options().durability;
+        let undelivered = Undelivered::new(options.report_undelivered.clone());
         let routed = store.durable_offset();
         let mut broker = Self {
             options,
@@ -82,9 +85,11 @@ impl Broker {
             next_ticket: 0,
             commit: CommitState::new(durability),
             retention: RetentionState::default(),
+            lagging_watch: LaggingWatch::default(),
             cleaning: false,
             stopping: Stopping::No,
             stats: Stats::default(),
+            undelivered,
             found: Found::default(),
             started: now,
             now,

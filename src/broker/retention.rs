@@ -30,6 +30,7 @@ use crate::mqtt::ClientId;
 use crate::mqtt::QoS;
 use crate::mqtt::ReasonCode;
 use crate::mqtt::Text;
+use crate::mutant::Mutant;
 use crate::session::plain_filter;
 use crate::store::Carry;
 use crate::store::GroupKey;
@@ -78,11 +79,11 @@ pub(super) enum Mover {
 /// What somebody loses, counted so far.
 #[derive(Debug)]
 pub(super) struct Counting {
-    mover: Mover,
+    pub(super) mover: Mover,
     /// Where its position was when counting began; if it is elsewhere at the end, the count is worth nothing.
-    began: Offset,
-    next: Offset,
-    lost: u64,
+    pub(super) began: Offset,
+    pub(super) next: Offset,
+    pub(super) lost: u64,
 }
 
 impl Broker {
@@ -100,7 +101,10 @@ impl Broker {
             return false;
         }
         match std::mem::take(&mut self.retention) {
-            RetentionState::Idle => self.begin_retention(),
+            RetentionState::Idle if Mutant::LaggingLate.is_active() => {
+                self.begin_retention() || self.watch_lagging()
+            }
+            RetentionState::Idle => self.watch_lagging() || self.begin_retention(),
             RetentionState::Moving { new_start, left, counting } => {
                 self.move_positions(new_start, left, counting)
             }
@@ -215,7 +219,7 @@ impl Broker {
         Some(Counting { mover, began, next: began, lost: 0 })
     }
 
-    fn position_of(&self, mover: &Mover) -> Offset {
+    pub(super) fn position_of(&self, mover: &Mover) -> Offset {
         let state = self.store.state();
         match mover {
             Mover::Session(client_id) => {
@@ -228,7 +232,7 @@ impl Broker {
         }
     }
 
-    fn matcher_for(&self, mover: &Mover) -> Arc<dyn KeyMatcher> {
+    pub(super) fn matcher_for(&self, mover: &Mover) -> Arc<dyn KeyMatcher> {
         Arc::new(match mover {
             Mover::Session(client_id) => FilterSet::of(self.store.state().session(client_id)),
             Mover::Group(key) => FilterSet::one(&key.filter),
@@ -236,7 +240,12 @@ impl Broker {
         })
     }
 
-    fn count(&self, count: Counting, records: &[StoredRecord], next: Offset) -> Counting {
+    pub(super) fn count(
+        &self,
+        count: Counting,
+        records: &[StoredRecord],
+        next: Offset,
+    ) -> Counting {
         let lost =
             records.iter().filter(|record| self.is_lost(&count.mover, record)).count() as u64;
         Counting { next: next.max(count.next.next()), lost: count.lost + lost, ..count }

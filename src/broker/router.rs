@@ -192,6 +192,11 @@ impl Router {
         self.remove(filter, &Subscriber::Group(group));
     }
 
+    /// Whether there are filters with this first level, which is no wildcard.
+    pub(super) fn has_literal(&self, level: &str) -> bool {
+        self.nodes.get(self.root).is_some_and(|root| root.children.contains_key(level))
+    }
+
     /// Who gets a message on `topic`.
     pub(super) fn route(&mut self, topic: &str) -> Arc<Route> {
         if let Some(route) = self.routes.get(topic) {
@@ -264,8 +269,8 @@ impl Router {
         }
     }
 
-    /// Walks the trie: at each level the literal child and the child `+`, and everything that ends in `#` on the way.
-    fn find(&self, topic: &str) -> Route {
+    /// The same, without a look at what is kept and without keeping it. Walks the trie: at each level the literal child and the child `+`, and everything that ends in `#` on the way.
+    pub(super) fn find(&self, topic: &str) -> Route {
         let mut found = Found::default();
         // [MQTT-4.7.2-1]: a leading wildcard does not match a topic that begins with `$`.
         let wildcard_first = !topic.starts_with('$');

@@ -26,10 +26,12 @@ pub enum Dropped {
     DelayedFull,
     /// The disk is full; the publisher was told if its QoS has an answer for that.
     DiskFull,
+    /// An event, or a report of another message, that its subscriber could not take at once.
+    ReportFull,
 }
 
 /// How many kinds of [`Dropped`] there are.
-const DROPPED_KINDS: usize = 11;
+const DROPPED_KINDS: usize = 12;
 
 impl Dropped {
     /// All kinds, in the order of their names under `$SYS`.
@@ -45,6 +47,7 @@ impl Dropped {
         Self::RetainedFull,
         Self::DelayedFull,
         Self::DiskFull,
+        Self::ReportFull,
     ];
 
     /// Its name in topics and metrics.
@@ -61,6 +64,7 @@ impl Dropped {
             Self::RetainedFull => "retained-full",
             Self::DelayedFull => "delayed-full",
             Self::DiskFull => "disk-full",
+            Self::ReportFull => "report-full",
         }
     }
 }

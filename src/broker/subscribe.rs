@@ -31,7 +31,6 @@ use crate::mqtt::Unsuback;
 use crate::mqtt::Unsubscribe;
 use crate::mqtt::topic_levels;
 use crate::mutant::Mutant;
-use crate::session::AddressError;
 use crate::session::Meta;
 use crate::session::Wishes;
 use crate::store::GroupKey;
@@ -46,6 +45,19 @@ const SPANS_MAX: usize = 64;
 
 /// How many filters of one packet are compared with each other.
 const FILTERS_COMPARED_MAX: usize = 1_024;
+
+/// Why a filter is refused.
+pub(super) struct Refused {
+    pub(super) reason: ReasonCode,
+    /// The same in words, where there is more to say.
+    pub(super) text: Option<String>,
+}
+
+impl From<ReasonCode> for Refused {
+    fn from(reason: ReasonCode) -> Self {
+        Self { reason, text: None }
+    }
+}
 
 impl Broker {
     pub(super) fn handle_subscribe(&mut self, slot: usize, subscribe: &Subscribe) {
@@ -65,12 +77,16 @@ impl Broker {
                 Ok(asked) => asked,
                 Err(error) => {
                     suback.reason_codes.push(ReasonCode::TopicFilterInvalid);
-                    suback.reason_string = self.explanation(slot, error);
+                    suback.reason_string = self.explanation(slot, &error.to_string());
                     continue;
                 }
             };
             match self.refuses_subscription(slot, &client_id, &filter.filter, &asked) {
-                Some(reason) => suback.reason_codes.push(reason),
+                Some(Refused { reason, text }) => {
+                    suback.reason_codes.push(reason);
+                    let text = text.and_then(|text| self.explanation(slot, &text));
+                    suback.reason_string = text.or(suback.reason_string);
+                }
                 None if again => suback.reason_codes.push(granted(filter.options.qos)),
                 None => {
                     sys.extend(self.sys_filter(&client_id, filter));
@@ -87,10 +103,10 @@ impl Broker {
     }
 
     /// Why a filter is refused, in words, for a client that wants them.
-    fn explanation(&self, slot: usize, error: AddressError) -> Option<Text> {
+    fn explanation(&self, slot: usize, text: &str) -> Option<Text> {
         let connected = self.connections.get(slot)?.connected()?;
         let wants = connected.limits.problem_information;
-        wants.then(|| Text::try_from(error.to_string()).ok()).flatten()
+        wants.then(|| Text::try_from(text).ok()).flatten()
     }
 
     /// The filter, if it wants values under `$SYS` at once: they are like retained messages.
@@ -106,30 +122,32 @@ impl Broker {
         client_id: &ClientId,
         filter: &SubscriptionFilter,
         asked: &Asked,
-    ) -> Option<ReasonCode> {
+    ) -> Option<Refused> {
         let topic_filter = &asked.filter;
         let connected = self.connections.get(slot)?.connected()?;
         let of_another = is_request(topic_filter) && !is_own_reply(topic_filter, client_id);
         if topic_levels(topic_filter) > self.options.topic_levels_max || of_another {
-            return Some(ReasonCode::TopicFilterInvalid);
+            return Some(ReasonCode::TopicFilterInvalid.into());
         }
         if !connected.grants.may(Action::Subscribe { filter: topic_filter }).allowed {
-            return Some(ReasonCode::NotAuthorized);
+            return Some(ReasonCode::NotAuthorized.into());
         }
-        let refused = self.refuses_exclusive(client_id, filter);
-        if let Some(reason) = refused.or_else(|| self.refuses_row(client_id, filter)) {
-            return Some(reason);
+        if let Some(refused) = self.refuses_exclusive(client_id, filter, &connected.grants) {
+            return Some(refused);
+        }
+        if let Some(reason) = self.refuses_row(client_id, filter) {
+            return Some(reason.into());
         }
         let session = self.store.state().session(client_id)?;
         let begins = matches!(&asked.replay, AskedReplay::Begins(row) if !row.live);
         if begins && self.replays_enough(client_id) {
-            return Some(ReasonCode::QuotaExceeded);
+            return Some(ReasonCode::QuotaExceeded.into());
         }
         match session.subscriptions.get(&**filter.text()) {
             Some(row) => row.spans.len() >= SPANS_MAX,
             None => open_count_reaches(session, self.options.subscriptions_max),
         }
-        .then_some(ReasonCode::QuotaExceeded)
+        .then_some(ReasonCode::QuotaExceeded.into())
     }
 
     fn replays_enough(&self, client_id: &ClientId) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::commitlog::Cleanable;
 use crate::commitlog::Committed;
@@ -51,6 +52,15 @@ pub(super) struct SealedSegment {
     pub(super) max_timestamp: Timestamp,
     /// How often it was cleaned.
     pub(super) generation: u32,
+}
+
+/// What is left until a part of the log may go, whichever is over first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionLeft {
+    /// Bytes that may still be appended.
+    pub bytes: Option<u64>,
+    /// Time that may still pass.
+    pub time: Option<Duration>,
 }
 
 /// The segment that takes records.
@@ -271,16 +281,30 @@ impl Log {
     /// Whole sealed segments only, the oldest first: those whose newest record is too old, then as many as
     /// the log is too large by.
     pub fn retention_candidate(&self, now: Timestamp) -> Option<Offset> {
+        self.start_within(now, self.options.retention_age, self.options.retention_bytes)
+    }
+
+    /// The start of the log if it might keep a quarter less, or a segment's worth less if that is more: what is below goes soon.
+    pub fn retention_warning(&self, now: Timestamp) -> Option<Offset> {
+        let age = self.options.retention_age.map(|age| age.saturating_sub(age / 4));
+        let part = |limit: u64| (limit / 4).max(self.options.segment_bytes);
+        let bytes = self.options.retention_bytes.map(|limit| limit.saturating_sub(part(limit)));
+        self.start_within(now, age, bytes)
+    }
+
+    fn start_within(
+        &self,
+        now: Timestamp,
+        age: Option<Duration>,
+        size: Option<u64>,
+    ) -> Option<Offset> {
         let mut bytes = self.size_bytes();
         let mut start = None;
         for segment in
             self.sealed.iter().take_while(|segment| segment.next_offset < self.durable_offset)
         {
-            let old = self
-                .options
-                .retention_age
-                .is_some_and(|age| now.since(segment.max_timestamp) > age);
-            let large = self.options.retention_bytes.is_some_and(|limit| bytes > limit);
+            let old = age.is_some_and(|age| now.since(segment.max_timestamp) > age);
+            let large = size.is_some_and(|limit| bytes > limit);
             if !old && !large {
                 break;
             }
@@ -288,6 +312,20 @@ impl Log {
             start = Some(segment.next_offset);
         }
         start
+    }
+
+    /// How much there is left until retention may take the segment that an offset is in. `None` stands for no such limit, and both
+    /// for a segment that still takes records.
+    pub fn retention_left(&self, offset: Offset, now: Timestamp) -> RetentionLeft {
+        let before = self.sealed.partition_point(|segment| segment.next_offset <= offset);
+        let Some(segment) = self.sealed.get(before) else { return RetentionLeft::default() };
+        let gone: u64 = self.sealed.iter().take(before).map(|segment| segment.bytes).sum();
+        let size = self.size_bytes().saturating_sub(gone);
+        let age = now.since(segment.max_timestamp);
+        RetentionLeft {
+            bytes: self.options.retention_bytes.map(|limit| limit.saturating_sub(size)),
+            time: self.options.retention_age.map(|limit| limit.saturating_sub(age)),
+        }
     }
 
     /// Gives up whole sealed segments below `offset`; the writer then removes their files.

@@ -53,6 +53,7 @@ pub use error::LogError;
 pub use error::StorageError;
 pub use error::StorageFault;
 pub use log::Log;
+pub use log::RetentionLeft;
 pub use matcher::EveryKey;
 pub use matcher::KeyMatcher;
 pub use offset::Offset;

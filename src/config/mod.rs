@@ -35,6 +35,7 @@ pub use listener::UserFromCertificate;
 pub use load::Sources;
 pub use load::load;
 
+use crate::mqtt::TopicFilter;
 use group::GroupKeys;
 use listener::ListenerKeys;
 
@@ -56,6 +57,8 @@ pub struct Config {
     pub access: Access,
     /// Choices that the protocol leaves open.
     pub mqtt: Mqtt,
+    /// Reports of what somebody did not get.
+    pub report: Report,
     /// `$SYS`.
     pub sys: Sys,
     /// Diagnostics.
@@ -246,6 +249,15 @@ pub struct Mqtt {
     pub server_reference: Option<String>,
 }
 
+/// `[report]`: reports of what somebody did not get.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Messages to topics that match one of these are reported under `$dropped/` and `$expired/`.
+    #[serde(deserialize_with = "values::filters")]
+    pub undelivered: Vec<TopicFilter>,
+}
+
 /// `[sys]`: `$SYS`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -285,6 +297,7 @@ struct Keys {
     group: Vec<GroupKeys>,
     access: Access,
     mqtt: Mqtt,
+    report: Report,
     sys: Sys,
     trace: Trace,
 }
@@ -314,6 +327,7 @@ impl Keys {
             groups,
             access: self.access,
             mqtt: self.mqtt,
+            report: self.report,
             sys: self.sys,
             trace: self.trace,
         })
@@ -394,6 +408,7 @@ impl Default for Config {
             groups: Vec::new(),
             access: Access::default(),
             mqtt: Mqtt::default(),
+            report: Report::default(),
             sys: Sys::default(),
             trace: Trace::default(),
         }

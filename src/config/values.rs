@@ -11,6 +11,8 @@ use serde::Deserializer;
 use serde::de;
 use serde::de::Visitor;
 
+use crate::mqtt::TopicFilter;
+
 /// How a limit says that there is none.
 const UNLIMITED: &str = "unlimited";
 
@@ -79,6 +81,19 @@ pub(super) fn path<'de, D: Deserializer<'de>>(
 /// Text; empty text is none.
 pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Some(String::deserialize(deserializer)?).filter(|text| !text.is_empty()))
+}
+
+/// Topic filters with commas between them; empty text is none.
+pub(super) fn filters<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<TopicFilter>, D::Error> {
+    let text = text(deserializer)?.unwrap_or_default();
+    let parts = text.split(',').map(str::trim).filter(|_| !text.is_empty());
+    let filter = |part: &str| {
+        TopicFilter::try_from(part)
+            .map_err(|_| de::Error::custom("expected topic filters with commas between them"))
+    };
+    parts.map(filter).collect()
 }
 
 fn written<'de, W: Written, D: Deserializer<'de>>(deserializer: D) -> Result<W::Value, D::Error> {

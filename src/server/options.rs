@@ -15,7 +15,7 @@ use crate::store;
 
 /// What the core is told.
 pub(super) fn broker(config: &Config) -> broker::Options {
-    let Config { data, limits, mqtt, sys, .. } = config;
+    let Config { data, limits, mqtt, report, sys, .. } = config;
     broker::Options {
         session: session(limits),
         connect_timeout: limits.connect_timeout,
@@ -34,6 +34,7 @@ pub(super) fn broker(config: &Config) -> broker::Options {
         pending_bytes_max: bytes(limits.pending_bytes),
         log_qos0: data.log_qos0,
         check_payload_format: mqtt.check_payload_format,
+        report_undelivered: report.undelivered.clone(),
         sys_interval: sys.interval,
         checkpoint_interval: data.checkpoint_interval,
         on_write_failure: match data.on_write_failure {

@@ -71,7 +71,7 @@ pub enum Start {
 pub enum AddressError {
     /// A `$` prefix that does not exist, or not here.
     #[error(
-        "unknown prefix: $share/GROUP/FILTER, $share/GROUP/$replay/START/FILTER, $replay/START/FILTER, $meta/FILTER, $meta/$replay/START/FILTER, $exclusive/FILTER"
+        "unknown prefix: $share/GROUP/FILTER, $share/GROUP/$replay/START/FILTER, $replay/START/FILTER, $meta/FILTER, $meta/$replay/START/FILTER, $exclusive/FILTER, $events/FILTER, $dropped/FILTER, $expired/FILTER"
     )]
     UnknownPrefix,
     /// A start that can't be read.
@@ -162,7 +162,8 @@ impl Address {
             rest = filter;
         }
         let prefixed = rest.len() < text.len();
-        if rest.starts_with('$') && (prefixed || !(is_sys(rest) || rest.starts_with(REPLIES))) {
+        if rest.starts_with('$') && (prefixed || !(is_of_broker(rest) || rest.starts_with(REPLIES)))
+        {
             return Err(AddressError::UnknownPrefix);
         }
         Ok(Self { share, exclusive, meta, replay, filter: TopicFilter::try_from(rest)? })
@@ -209,8 +210,9 @@ pub fn plain_filter(text: &str) -> &str {
     replayed.map_or(rest, |(_, filter)| filter)
 }
 
-fn is_sys(filter: &str) -> bool {
-    filter.split('/').next() == Some("$SYS")
+/// Whether a filter is one of topics that the broker itself publishes to.
+fn is_of_broker(filter: &str) -> bool {
+    matches!(filter.split('/').next(), Some("$SYS" | "$events" | "$dropped" | "$expired"))
 }
 
 /// Reads a number of digits and nothing else: no sign, no blank.

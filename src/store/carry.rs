@@ -16,6 +16,7 @@ use crate::commitlog::Offset;
 use crate::commitlog::Read;
 use crate::commitlog::ReadRequest;
 use crate::commitlog::ReadResult;
+use crate::commitlog::RetentionLeft;
 use crate::commitlog::StoredRecord;
 use crate::commitlog::Truncation;
 use crate::mqtt::ClientId;
@@ -72,10 +73,24 @@ impl Store {
     /// The start of the log that the retention settings ask for; `None` if nothing is to go yet. Never above what the
     /// checkpoint before the latest covers.
     pub fn retention_due(&self, now: Timestamp) -> Option<Offset> {
-        // For what is newer than the oldest segment more time may count than this; its turn comes when it is the oldest.
-        let oldest = self.log.oldest_timestamp().unwrap_or(now);
-        let present = self.state.clock().present_for(oldest, now);
+        let present = self.present_for_oldest(now);
         self.log.retention_candidate(present).filter(|start| *start <= self.checkpoints.previous)
+    }
+
+    /// The offset below which the log may be deleted soon: a quarter of what it may keep is left, or less. `None` if nothing is that old.
+    pub fn retention_warning(&self, now: Timestamp) -> Option<Offset> {
+        self.log.retention_warning(self.present_for_oldest(now))
+    }
+
+    /// How much is left until the record at an offset may be deleted.
+    pub fn retention_left(&self, offset: Offset, now: Timestamp) -> RetentionLeft {
+        self.log.retention_left(offset, self.present_for_oldest(now))
+    }
+
+    /// For what is newer than the oldest segment more time may count than this; its turn comes when it is the oldest.
+    fn present_for_oldest(&self, now: Timestamp) -> Timestamp {
+        let oldest = self.log.oldest_timestamp().unwrap_or(now);
+        self.state.clock().present_for(oldest, now)
     }
 
     /// Appends again what rests on records below `new_start`: some `rows` at a time, and no more once so many bytes are pending.

@@ -1,7 +1,10 @@
 //! Matching, written from the specification's words and as simply as possible: the judge of the broker's trie.
 
-/// The share name, if there is one, and the filter behind it and behind `$replay/earliest/`.
+/// The share name, if there is one, and the filter behind it and behind `$replay/earliest/` or `$exclusive/`.
 pub(super) fn split(filter: &str) -> (Option<&str>, &str) {
+    if let Some(inner) = exclusive(filter) {
+        return (None, inner);
+    }
     let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
     let (share, rest) = shared.map_or((None, filter), |(share, rest)| (Some(share), rest));
     (share, rest.strip_prefix(EARLIEST).unwrap_or(rest))
@@ -14,6 +17,11 @@ pub(super) fn is_replayed(filter: &str) -> bool {
 }
 
 const EARLIEST: &str = "$replay/earliest/";
+
+/// The filter of an exclusive subscription.
+pub(super) fn exclusive(filter: &str) -> Option<&str> {
+    filter.strip_prefix("$exclusive/")
+}
 
 /// Whether a topic matches a filter [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.2-1].
 pub(super) fn matches(filter: &str, topic: &str) -> bool {
@@ -62,5 +70,6 @@ mod tests {
         assert_eq!(split("$replay/earliest/a/+"), (None, "a/+"));
         assert_eq!(split("$share/g/$replay/earliest/a/+"), (Some("g"), "a/+"));
         assert!(is_replayed("$share/g/$replay/earliest/a") && !is_replayed("$share/g/a"));
+        assert_eq!(split("$exclusive/a/+"), (None, "a/+"));
     }
 }

@@ -11,6 +11,7 @@
 
 mod delayed;
 mod delivery;
+mod exclusive;
 mod fact;
 mod filter;
 mod messages;
@@ -99,6 +100,10 @@ pub(crate) struct Checker {
     /// Old messages are deleted, so not all have to arrive.
     forgets: bool,
     refuses: bool,
+    /// SUBSCRIBE may be refused for want of a disk.
+    refuses_subscriptions: bool,
+    /// When something was asked for exclusively that is not answered.
+    exclusive_asked: BTreeMap<(u64, u16), (Seq, Micros)>,
     /// How often the broker crashed.
     crashes: u32,
     slack: Slack,
@@ -178,6 +183,11 @@ impl Checker {
     /// The broker may refuse messages for want of space, and nobody hears of it if the connection is gone by then.
     pub(crate) fn allow_refusals(&mut self) {
         self.refuses = true;
+    }
+
+    /// The broker may refuse subscriptions because of its disk.
+    pub(crate) fn allow_refused_subscriptions(&mut self) {
+        self.refuses_subscriptions = true;
     }
 
     /// Everything that was found broken so far.
@@ -394,6 +404,9 @@ impl Checker {
 
     fn subscribing(&mut self, number: u64, request: u16, asked: &[Asked]) {
         let seq = self.seq;
+        if asked.iter().any(|asked| filter::exclusive(&asked.filter).is_some()) {
+            self.exclusive_asked((number, request));
+        }
         if let Some(session) = self.session_of(number) {
             for asked in asked {
                 session.subscribing((number, request), asked, seq);
@@ -407,6 +420,7 @@ impl Checker {
         if let Some(problem) = session.subscribed((number, request), granted, seq) {
             self.violations.push(problem);
         }
+        self.check_exclusive((number, request));
     }
 
     fn unsubscribing(&mut self, number: u64, request: u16, filters: &[String]) {

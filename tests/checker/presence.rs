@@ -61,6 +61,23 @@ impl Presence {
         (present || unanswered, absent || self.unanswered_clean())
     }
 
+    /// Whether the session that CONNACK last confirmed is surely there now, whatever is still on its way.
+    pub(super) fn surely_stays(&self) -> bool {
+        let Some(session) = &self.session else { return false };
+        let clean = self.pending.as_ref().is_some_and(|pending| pending.clean_start);
+        let kept = session.expiry == Expiry::Never && session.changed.is_none();
+        let connected = session.closing_at.is_none() && session.closed_at.is_none();
+        !clean && !self.unanswered_clean() && (kept || connected)
+    }
+
+    /// Whether the session may have been there at that moment or later.
+    pub(super) fn may_live_since(&self, moment: Micros) -> bool {
+        let ends = |session: &Confirmed| session.expiry == Expiry::WithConnection;
+        let ended = self.session.as_ref().filter(|session| ends(session));
+        let closed_at = ended.and_then(|session| session.closed_at);
+        closed_at.is_none_or(|closed_at| closed_at >= moment)
+    }
+
     fn unanswered_clean(&self) -> bool {
         self.unanswered.iter().any(|unanswered| unanswered.clean_start)
     }

@@ -35,6 +35,11 @@ impl Span {
         filter::split(&self.asked.filter).0
     }
 
+    /// Whether this SUBSCRIBE has asked for it.
+    pub(super) fn is_of(&self, request: (u64, u16)) -> bool {
+        self.request == request
+    }
+
     pub(super) fn matches(&self, topic: &str) -> bool {
         !self.refused && filter::matches(filter::split(&self.asked.filter).1, topic)
     }

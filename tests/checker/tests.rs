@@ -461,3 +461,39 @@ fn delayed_messages_that_were_cancelled() {
     history.tell(&Fact::Publishing { sent: cancel });
     assert_eq!(history.verdict(), "");
 }
+
+#[test]
+fn exclusive_subscriptions_of_two_or_of_nobody() {
+    let exclusive = asked("$exclusive/a/#", 2);
+    for (given_up, granted, words) in [
+        (false, true, "has it"),
+        (true, true, ""),
+        (true, false, "nobody has it"),
+        (false, false, ""),
+    ] {
+        let mut history = History::begin();
+        history.subscribe(2, 2, &exclusive);
+        if given_up {
+            history.unsubscribe(2, 3, &exclusive.filter);
+        }
+        let asked = vec![exclusive.clone()];
+        history.tell(&Fact::Subscribing { connection: 1, request: 1, asked });
+        let granted = vec![granted.then_some(2)];
+        history.tell(&Fact::Subscribed { connection: 1, request: 1, granted });
+        let verdict = history.verdict();
+        assert!(verdict.contains(words) && verdict.is_empty() == words.is_empty(), "{verdict}");
+    }
+}
+
+#[test]
+fn exclusive_subscriptions_that_end_with_their_session() {
+    let exclusive = asked("$exclusive/a/#", 2);
+    for (clean, words) in [(true, ""), (false, "has it")] {
+        let mut history = History::begin();
+        history.subscribe(2, 2, &exclusive);
+        history.connect("subscriber", 3, clean, !clean, None);
+        history.subscribe(1, 1, &exclusive);
+        let verdict = history.verdict();
+        assert!(verdict.contains(words) && verdict.is_empty() == words.is_empty(), "{verdict}");
+    }
+}

@@ -14,6 +14,7 @@
 mod bench;
 mod broker;
 mod delayed;
+mod events;
 mod group;
 mod log;
 mod peer;

@@ -82,7 +82,8 @@ fn every_key_can_be_set_to_its_default() {
 fn values_have_their_types() {
     let config = config(
         "[data]\ndurability = \"os\"\nsegment_size = 1_048_576\nretention_bytes = \"10 GiB\"\nretention_age = \"unlimited\"\n\
-         [limits]\nconnections_per_address = 5\nkeep_alive_max = \"10m\"\n[access]\npasswords = \"/etc/p\"\n",
+         [limits]\nconnections_per_address = 5\nkeep_alive_max = \"10m\"\n[access]\npasswords = \"/etc/p\"\n\
+         [report]\nundelivered = \"alarms/#, +/x\"\n",
     )
     .unwrap();
     assert_eq!(config.data.durability, Durability::Os);
@@ -92,6 +93,8 @@ fn values_have_their_types() {
     assert_eq!(config.limits.connections_per_address, Some(5));
     assert_eq!(config.limits.keep_alive_max, Some(Duration::from_mins(10)));
     assert_eq!(config.access.passwords, Some(PathBuf::from("/etc/p")));
+    let filters: Vec<&str> = config.report.undelivered.iter().map(|filter| &**filter).collect();
+    assert_eq!(filters, ["alarms/#", "+/x"]);
 }
 
 #[test]
@@ -201,6 +204,10 @@ fn wrong_values_are_named_with_key_and_source() {
     refused(
         "[data]\ndurability = \"sometimes\"\n",
         "t.toml: `data.durability` is \"sometimes\": unknown variant `sometimes`, expected one of `fsync`, `os`, `none`",
+    );
+    refused(
+        "[report]\nundelivered = \"a/#/b\"\n",
+        "t.toml: `report.undelivered` is \"a/#/b\": expected topic filters with commas between them",
     );
     refused("limits = 5\n", "t.toml: `limits` is 5: this is a section, not a key");
     refused("[limits]\nreceive_maximum = 0\n", "t.toml: `limits.receive_maximum` is 0: 1 to 65535");

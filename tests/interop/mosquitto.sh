@@ -37,6 +37,7 @@ mosquitto_run() {
     [ "${INTEROP_PEER:-}" = mosquitto ] || {
       mosquitto_delayed "$version" "$flags"
       mosquitto_groups "$version" "$flags"
+      mosquitto_exclusive "$version" "$flags"
     }
   done
 }
@@ -179,6 +180,31 @@ mosquitto_ask() { # mosquitto_ask FLAGS REQUEST PATTERN [PAYLOAD]: the part of t
   [ $# -lt 4 ] || payload=(-m "$4")
   # shellcheck disable=SC2086
   mosquitto_rr $1 -q 1 -i asking -W 20 -t "\$ctl/groups/$2" -e "\$ctl/reply/asking" "${payload[@]}" | grep -o "$3"
+}
+
+mosquitto_exclusive() { # mosquitto_exclusive VERSION FLAGS: one subscriber at a time, and the events of its client
+  local output=$work/exclusive.$1 holder listener refused
+  # shellcheck disable=SC2086
+  stdbuf -oL mosquitto_sub $2 -d -t "\$events/client/m-holder-$1/+" -C 2 -W 20 -F 'got %t' >"$output.events" &
+  listener=$!
+  wait_for "$output.events" 'Subscribed'
+  # shellcheck disable=SC2086
+  stdbuf -oL mosquitto_sub $2 -d -i "m-holder-$1" -t "\$exclusive/m/$1/exclusive/#" -q 1 -C 1 -W 20 -F 'got %t %p' >"$output" &
+  holder=$!
+  wait_for "$output" 'Subscribed'
+  # shellcheck disable=SC2086
+  refused=$(mosquitto_sub $2 -i "m-rival-$1" -t "\$exclusive/m/$1/exclusive/#" -q 1 -E 2>&1 | grep -o denied)
+  # shellcheck disable=SC2086
+  mosquitto_pub $2 -t "m/$1/exclusive/a" -q 1 -m one
+  wait $holder
+  wait $listener
+  expect "mosquitto $1 exclusive subscription" "$(sed -n 's/^got //p' "$output") $refused" "m/$1/exclusive/a one denied"
+  expect "mosquitto $1 events" "$(sed -n 's/^got //p' "$output.events" | tr '\n' ' ')" \
+    "\$events/client/m-holder-$1/connected \$events/client/m-holder-$1/disconnected "
+  # The holder is gone, and its session with it: the filter is free.
+  # shellcheck disable=SC2086
+  refused=$(mosquitto_sub $2 -i "m-rival-$1" -t "\$exclusive/m/$1/exclusive/#" -q 1 -E 2>&1)
+  expect "mosquitto $1 exclusive subscription given up" "$refused" ""
 }
 
 mosquitto_persistent() { # the flags of a session that outlives its connection

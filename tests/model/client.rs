@@ -406,7 +406,11 @@ impl Client {
                     request: id.get(),
                     granted,
                 });
-                self.filters.extend(filters);
+                let had = |(filter, code): &(String, &ReasonCode)| {
+                    !(filter.starts_with("$exclusive/") && code.is_error())
+                };
+                let had = filters.into_iter().zip(codes).filter(had);
+                self.filters.extend(had.map(|(filter, _)| filter));
             }
             other => effects
                 .problems

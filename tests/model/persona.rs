@@ -148,6 +148,15 @@ impl Persona {
         Self { expiry, eager, ..witness }
     }
 
+    /// A client that wants what only one may have at a time, and now and then gives it up.
+    pub(crate) fn rival(name: &str, kept: bool, chance: &mut Chance) -> Self {
+        let version = *chance.pick(&[ProtocolVersion::V5, ProtocolVersion::V3_1_1]);
+        let witness = Self::witness(name, version, &["$exclusive/a/#"], chance);
+        let expiry = if kept { Expiry::Never } else { Expiry::WithConnection };
+        let clean_percent = if kept { 10 } else { 0 };
+        Self { expiry, clean_percent, stable: false, eager: 40, ..witness }
+    }
+
     /// A client that looks at everything that is retained.
     pub(crate) fn auditor(chance: &mut Chance) -> Self {
         Self {

@@ -151,6 +151,7 @@ fn bugs_that_histories_do_not_show_are_seen() {
     for (bug, path) in [
         (Mutant::PauseIsSilence, "disk/keep_alive_while_slow.script"),
         (Mutant::CommitAtAcknowledgement, "groups/manual_commit.script"),
+        (Mutant::LaggingLate, "events/lagging_at_once.script"),
     ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
         let text = std::fs::read_to_string(folder.join(path)).unwrap();

@@ -38,6 +38,7 @@ use tidelog::commitlog::disk::memory::Operation;
 use tidelog::mqtt::Decoder;
 use tidelog::mqtt::Packet;
 use tidelog::mqtt::ProtocolVersion;
+use tidelog::mqtt::TopicFilter;
 use tidelog::session::Commit;
 use tidelog::session::Start;
 use tidelog::session::Strategy;
@@ -211,6 +212,11 @@ impl Stage {
             "sys_interval" => options.sys_interval = Duration::from_secs(number().into()),
             "output_bytes_max" => options.output_bytes_max = value.parse().unwrap(),
             "pending_bytes_max" => options.pending_bytes_max = value.parse().unwrap(),
+            "report_undelivered" => {
+                options.report_undelivered =
+                    value.split(',').map(|filter| TopicFilter::try_from(filter).unwrap()).collect();
+            }
+            "log_qos0" => options.log_qos0 = value == "true",
             "delayed_max" => options.delayed_max = value.parse().unwrap(),
             "uncommitted_max" => options.uncommitted_max = value.parse().unwrap(),
             "groups_max" => options.groups_max = value.parse().unwrap(),

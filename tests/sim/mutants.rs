@@ -11,12 +11,13 @@ use crate::side_by_side;
 const SEEDS_MAX: u64 = 400;
 
 /// Bugs that histories show too seldom; who sees them.
-const SEEN_ELSEWHERE: [(Mutant, &str); 5] = [
+const SEEN_ELSEWHERE: [(Mutant, &str); 6] = [
     (Mutant::CheckpointStampFirst, "cargo test --features mutants --test store seen"),
     (Mutant::ReserveNotRemade, "cargo test --features mutants --test log seen"),
     (Mutant::CleanerDropsTombstone, "cargo test --features mutants --test store seen"),
     (Mutant::PauseIsSilence, "cargo test --features mutants --test scripts seen"),
     (Mutant::CommitAtAcknowledgement, "cargo test --features mutants --test scripts seen"),
+    (Mutant::LaggingLate, "cargo test --features mutants --test scripts seen"),
 ];
 
 /// The first seed that shows the bug, and how.

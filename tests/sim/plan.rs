@@ -95,6 +95,10 @@ impl Plan {
         personas.push(Persona::replayer("replayer", true, chance));
         personas.push(Persona::replayer("rewinder", false, chance));
         personas[0].publishes = true;
+        if chance.percent(40) {
+            personas.push(Persona::rival("rival", true, chance));
+            personas.push(Persona::rival("contender", chance.percent(50), chance));
+        }
         let often =
             |chance: &mut Chance| if chance.percent(50) { 0 } else { chance.between(1, 40) };
         let retains = chance.percent(15);

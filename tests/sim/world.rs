@@ -164,6 +164,9 @@ impl World {
         if plan.fills {
             checker.allow_refusals();
         }
+        if plan.fills || plan.disk_fault > 0 {
+            checker.allow_refused_subscriptions();
+        }
         let clients = plan.personas.iter().cloned().map(Client::new).collect();
         Self {
             now: BEGINNING * SECOND,

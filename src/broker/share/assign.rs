@@ -82,7 +82,11 @@ impl Broker {
                 });
             match (taken, self.groups.get_mut(*index)) {
                 (Some(at), Some(group)) => group.rotation = at + 1,
-                _ => self.stats.drop_messages(Dropped::Qos0NoMember, 1),
+                (_, group) => {
+                    let whom = group.map(|group| group.key.text());
+                    let reason = Dropped::Qos0NoMember;
+                    self.undelivered.count(&mut self.stats, reason, message, whom.as_deref());
+                }
             }
         }
     }

@@ -121,7 +121,11 @@ impl Broker {
         if wanted.is_some_and(|message| {
             message.is_expired(self.store.present_for(message.published_at, self.now))
         }) {
-            self.stats.drop_messages(Dropped::Expired, 1);
+            let whom = self.groups.get(index).map(|group| group.key.text());
+            if let Some(message) = wanted {
+                let reason = Dropped::Expired;
+                self.undelivered.count(&mut self.stats, reason, &message, whom.as_deref());
+            }
         } else if let Some(message) = wanted {
             let candidate = self.candidate(index, &message);
             let Some((client, grant)) = self.choose_member(index, candidate.key) else {

@@ -28,6 +28,13 @@ pub struct GroupKey {
     pub filter: Text,
 }
 
+impl GroupKey {
+    /// The text of a subscription to it.
+    pub fn text(&self) -> String {
+        format!("$share/{}/{}", self.share, self.filter)
+    }
+}
+
 /// How far a shared group has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupRow {
