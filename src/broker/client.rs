@@ -170,11 +170,14 @@ impl Reserved {
         number < self.limit
     }
 
-    /// Asks for a higher limit, which holds when everything below `after` is durable.
+    /// Asks for a higher limit, which holds when everything below `after` is durable. What was asked for before and is nearly as high
+    /// holds sooner, and stays: else rows that come faster than syncs would put it off again and again.
     pub(super) fn ask(&mut self, after: Offset, limit: u64, durable: Offset) {
         // A limit asked for before and durable by now is not forgotten.
         let _ = self.allows(0, durable);
-        self.pending = Some((after, limit));
+        if self.pending.is_none_or(|(_, asked)| asked + NUMBERS_RESERVED / 2 < limit) {
+            self.pending = Some((after, limit));
+        }
     }
 
     /// The highest limit asked for.

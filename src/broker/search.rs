@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Each window is read forwards through the indexes, so that only messages that match are read; when the windows so far hold enough of
-//! them, the replay begins at the right one in the last window. Nothing but offsets is kept, and no more than were asked for.
+//! them, the replay begins at the right one in the last window. Nothing but offsets is kept, and of those only so many ([`KEPT_MAX`]):
+//! when more are wanted, the search goes on below the lowest that was kept.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -28,6 +29,9 @@ const WINDOW_MIN: u64 = 1_024;
 /// How much wider each window is than the one before.
 const WINDOW_GROWTH: u64 = 4;
 
+/// How many offsets a search keeps at most.
+const KEPT_MAX: usize = 4_096;
+
 /// One search.
 #[derive(Debug)]
 pub(super) struct Search {
@@ -37,33 +41,46 @@ pub(super) struct Search {
     width: u64,
     /// How many messages are still to be found in this window and those before.
     wanted: usize,
-    /// The last ones that were found in this window, at most as many as wanted.
+    /// The last ones that were found in this window, at most as many as are kept.
     found: VecDeque<Offset>,
 }
 
 impl Search {
     /// A search for the last `wanted` messages below `to`.
     fn new(to: Offset, wanted: usize, start: Offset) -> Self {
-        let width = WINDOW_MIN.max(wanted as u64);
+        let width = WINDOW_MIN.max(wanted.min(KEPT_MAX) as u64);
         Self { from: below(to, width, start), to, width, wanted, found: VecDeque::new() }
     }
 
     fn note(&mut self, offset: Offset) {
-        if self.found.len() >= self.wanted {
+        if self.is_full() {
             self.found.pop_front();
         }
         self.found.push_back(offset);
     }
 
+    /// Whether it keeps as many as it may.
+    fn is_full(&self) -> bool {
+        self.found.len() >= self.wanted.min(KEPT_MAX)
+    }
+
     /// The window was searched: where the replay begins, if that is known now. Otherwise the next window is set.
     fn close(&mut self, start: Offset) -> Option<Offset> {
-        if self.found.len() >= self.wanted || self.from <= start {
-            return Some(self.found.front().copied().unwrap_or(self.from));
+        let lowest = self.found.front().copied();
+        let is_over =
+            if self.is_full() { self.found.len() >= self.wanted } else { self.from <= start };
+        if is_over {
+            return Some(lowest.unwrap_or(self.from));
         }
+        (self.to, self.width) = match lowest.filter(|_| self.is_full()) {
+            // As wide as what held those that were kept.
+            Some(lowest) => {
+                (lowest, self.to.as_u64().saturating_sub(lowest.as_u64()).max(WINDOW_MIN))
+            }
+            None => (self.from, self.width.saturating_mul(WINDOW_GROWTH)),
+        };
         self.wanted -= self.found.len();
         self.found.clear();
-        self.width = self.width.saturating_mul(WINDOW_GROWTH);
-        self.to = self.from;
         self.from = below(self.to, self.width, start);
         None
     }
@@ -157,6 +174,7 @@ mod tests {
             for offset in offsets.iter().filter(|offset| window.contains(offset)) {
                 search.note(Offset::new(*offset));
             }
+            assert!(search.found.len() <= KEPT_MAX);
             if let Some(position) = search.close(Offset::new(start)) {
                 return position.as_u64();
             }
@@ -175,5 +193,23 @@ mod tests {
         let all: Vec<u64> = (0..5_000).collect();
         assert_eq!(search(&all, 4_000, 0, 5_000), 1_000);
         assert_eq!(search(&all, 1, 0, 5_000), 4_999);
+        assert_eq!(search(&all, 6_000, 0, 5_000), 0);
+    }
+
+    #[test]
+    fn more_than_are_kept_are_found_piece_by_piece() {
+        let all: Vec<u64> = (0..30_000).collect();
+        let sparse: Vec<u64> = (0..30_000).map(|number| number * 97).collect();
+        // A dense end behind a sparse beginning, and the other way round.
+        let dense_end: Vec<u64> =
+            sparse[..15_000].iter().copied().chain(2_000_000..2_015_000).collect();
+        let dense_start: Vec<u64> = (0..15_000).chain(sparse[15_000..].iter().copied()).collect();
+        for offsets in [&all, &sparse, &dense_end, &dense_start] {
+            let end = offsets.last().unwrap() + 1;
+            for wanted in [4_095, 4_096, 4_097, 8_192, 14_999, 15_001, 29_999, 30_000, 30_001] {
+                let place = offsets.len().saturating_sub(wanted);
+                assert_eq!(search(offsets, wanted, 0, end), offsets[place], "last-{wanted}");
+            }
+        }
     }
 }

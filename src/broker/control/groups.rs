@@ -131,7 +131,7 @@ impl Broker {
         for key in &keys {
             self.settle_members(key, of);
         }
-        let count = keys.iter().map(|key| self.commit_group(key, committed)).sum::<usize>();
+        let count = self.commit_groups(&keys, committed);
         Ok(Done::Now(Map::from_iter([("committed".to_owned(), count.into())])))
     }
 
@@ -159,9 +159,7 @@ impl Broker {
             return Ok(Done::Now(Map::from_iter([("returned".to_owned(), count.into())])));
         }
         let place = self.place_of(start, self.store.next_offset()).map_err(refused)?;
-        for key in &keys {
-            self.seek_group(key, &place);
-        }
+        self.seek_groups(&keys, &place);
         let mut said = Map::from_iter([("to".to_owned(), to.into())]);
         if place.last.is_none() {
             said.insert("position".to_owned(), place.position.as_u64().into());
@@ -172,17 +170,11 @@ impl Broker {
     pub(super) fn remove_by_request(&mut self, request: &Request<'_>) -> Outcome {
         let fields = fields(request.payload, &["filter"], "{\"filter\":\"a/#\"}")?;
         let keys = self.groups_named(request.argument, text(&fields, "filter")?)?;
-        let busy = |key: &GroupKey| {
-            let index = self.group_indexes.get(key);
-            index
-                .and_then(|index| self.groups.get(*index))
-                .is_some_and(|group| !group.sessions.is_empty())
-        };
-        if keys.iter().any(busy) {
+        if keys.iter().any(|key| self.has_members(key)) {
             return Err(Refused::new(ReasonCode::QuotaExceeded, "the group has members"));
         }
-        let removed = keys.iter().filter(|key| self.remove_group(key)).count();
-        Ok(Done::Now(Map::from_iter([("removed".to_owned(), removed.into())])))
+        self.remove_groups(&keys);
+        Ok(Done::Now(Map::from_iter([("removed".to_owned(), keys.len().into())])))
     }
 
     /// The durable groups of a name, or the one with a filter.

@@ -41,7 +41,7 @@ impl Broker {
         row: &GroupRow,
     ) -> GroupIndex {
         // What an ordinary group of this name left in flight is nothing to it.
-        let in_flight = self.in_flight(key, |_, _, _, _| true);
+        let in_flight = self.in_flight(std::slice::from_ref(key), |_, _, _| true);
         self.cut_off(in_flight);
         self.store.put(self.now, Row::Group(key.clone(), Some(row.clone())));
         let index = self.group_of(key, row.position, false);
@@ -153,73 +153,89 @@ impl Broker {
         by.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Commits. Returns how many messages that are.
-    pub(in crate::broker) fn commit_group(
+    /// Commits in groups, which are in order. Returns how many messages that are.
+    pub(in crate::broker) fn commit_groups(
         &mut self,
-        key: &GroupKey,
+        keys: &[GroupKey],
         committed: Committed<'_>,
     ) -> usize {
-        let held = self.held_where(key, |client, message| match committed {
-            Committed::DeliveredTo(by) => client == by,
-            Committed::UpTo(offset) => message <= offset,
-        });
-        self.drop_held(key, &held);
-        let in_flight = self.in_flight(key, |broker, client, place, row| match committed {
-            Committed::DeliveredTo(by) => client == by && broker.had_its_turn(client, place),
+        let in_flight = self.in_flight(keys, |client, place, row| match committed {
+            Committed::DeliveredTo(by) => client == by && self.had_its_turn(client, place),
             Committed::UpTo(offset) => row.message <= offset,
         });
-        let mut count = held.len() + in_flight.len();
+        let mut count = in_flight.len();
         self.cut_off(in_flight);
-        if let (Committed::UpTo(offset), Some(mut row)) =
-            (committed, self.store.state().group(key).cloned())
-        {
-            let before = row.returned.len();
-            row.returned.retain(|message| *message > offset);
-            if row.returned.len() < before {
-                count += before - row.returned.len();
-                self.store.put(self.now, Row::Group(key.clone(), Some(row)));
+        for key in keys {
+            let held = self.held_where(key, |client, message| match committed {
+                Committed::DeliveredTo(by) => client == by,
+                Committed::UpTo(offset) => message <= offset,
+            });
+            self.drop_held(key, &held);
+            count += held.len();
+            if let Committed::UpTo(offset) = committed {
+                count += self.commit_returned(key, offset);
             }
-        }
-        if let Some(index) = self.group_indexes.get(key).copied() {
-            self.queue_group_turn(index);
+            if let Some(index) = self.group_indexes.get(key).copied() {
+                self.queue_group_turn(index);
+            }
         }
         count
     }
 
-    /// Lets a group go on somewhere else; what is in flight is nothing to it any more.
-    pub(in crate::broker) fn seek_group(&mut self, key: &GroupKey, place: &Place) {
-        let Some(row) = self.store.state().group(key).cloned() else { return };
-        let held = self.held_where(key, |_, _| true);
-        self.drop_held(key, &held);
-        let in_flight = self.in_flight(key, |_, _, _, _| true);
-        self.cut_off(in_flight);
-        let declared = row.declared.map(|mut declared| {
-            (declared.not_before, declared.last) = (place.not_before, place.last);
-            declared
-        });
-        let row = GroupRow { declared, ..GroupRow::at(place.position) };
-        self.store.put(self.now, Row::Group(key.clone(), Some(row)));
-        let Some(index) = self.group_indexes.get(key).copied() else { return };
-        if let Some(group) = self.groups.get_mut(index) {
-            group.mode = GroupMode::behind(place.position);
-            group.search = None;
+    /// Commits what came back to a group, up to an offset. Returns how many messages that are.
+    fn commit_returned(&mut self, key: &GroupKey, offset: Offset) -> usize {
+        let Some(mut row) = self.store.state().group(key).cloned() else { return 0 };
+        let before = row.returned.len();
+        row.returned.retain(|message| *message > offset);
+        let count = before - row.returned.len();
+        if count > 0 {
+            self.store.put(self.now, Row::Group(key.clone(), Some(row)));
         }
-        self.queue_group_turn(index);
+        count
     }
 
-    /// Removes a group. Whether it could be: not as long as it has members.
-    pub(in crate::broker) fn remove_group(&mut self, key: &GroupKey) -> bool {
-        let Some(index) = self.group_indexes.get(key).copied() else { return false };
-        if self.groups.get(index).is_none_or(|group| !group.sessions.is_empty()) {
-            return false;
-        }
-        let held = self.held_where(key, |_, _| true);
-        self.drop_held(key, &held);
-        let in_flight = self.in_flight(key, |_, _, _, _| true);
+    /// Lets groups, which are in order, go on somewhere else; what is in flight is nothing to them any more.
+    pub(in crate::broker) fn seek_groups(&mut self, keys: &[GroupKey], place: &Place) {
+        let in_flight = self.in_flight(keys, |_, _, _| true);
         self.cut_off(in_flight);
-        self.forget_group(index, key);
-        self.store.put(self.now, Row::Group(key.clone(), None));
-        true
+        for key in keys {
+            let Some(row) = self.store.state().group(key).cloned() else { continue };
+            let held = self.held_where(key, |_, _| true);
+            self.drop_held(key, &held);
+            let declared = row.declared.map(|mut declared| {
+                (declared.not_before, declared.last) = (place.not_before, place.last);
+                declared
+            });
+            let row = GroupRow { declared, ..GroupRow::at(place.position) };
+            self.store.put(self.now, Row::Group(key.clone(), Some(row)));
+            let Some(index) = self.group_indexes.get(key).copied() else { continue };
+            if let Some(group) = self.groups.get_mut(index) {
+                group.mode = GroupMode::behind(place.position);
+                group.search = None;
+            }
+            self.queue_group_turn(index);
+        }
+    }
+
+    /// Removes groups, which are in order and have no members.
+    pub(in crate::broker) fn remove_groups(&mut self, keys: &[GroupKey]) {
+        let in_flight = self.in_flight(keys, |_, _, _| true);
+        self.cut_off(in_flight);
+        for key in keys {
+            let held = self.held_where(key, |_, _| true);
+            self.drop_held(key, &held);
+            if let Some(index) = self.group_indexes.get(key).copied() {
+                self.forget_group(index, key);
+            }
+            self.store.put(self.now, Row::Group(key.clone(), None));
+        }
+    }
+
+    /// Whether a group has members, connected or not.
+    pub(in crate::broker) fn has_members(&self, key: &GroupKey) -> bool {
+        let index = self.group_indexes.get(key);
+        let group = index.and_then(|index| self.groups.get(*index));
+        group.is_some_and(|group| !group.sessions.is_empty())
     }
 
     /// How many messages of each group are on their way, and the oldest of them.
@@ -271,17 +287,18 @@ impl Broker {
         }
     }
 
-    /// The assignments of a group that are not acknowledged, as far as the log knows.
+    /// The assignments of groups, which are in order, that are not acknowledged, as far as the log knows.
     fn in_flight(
         &self,
-        key: &GroupKey,
-        is_meant: impl Fn(&Self, &ClientId, AssignedKey, &AssignedRow) -> bool,
+        keys: &[GroupKey],
+        is_meant: impl Fn(&ClientId, AssignedKey, &AssignedRow) -> bool,
     ) -> Vec<(ClientId, u64, AssignedRow)> {
         let rows = self.store.state().sessions().flat_map(|(client_id, session)| {
             session.assigned.iter().map(move |(place, row)| (client_id, *place, row))
         });
         let meant = rows.filter(|(client_id, place, row)| {
-            row.group.as_ref() == Some(key) && is_meant(self, client_id, *place, row)
+            row.group.as_ref().is_some_and(|key| keys.binary_search(key).is_ok())
+                && is_meant(client_id, *place, row)
         });
         meant.map(|(client_id, place, row)| (client_id.clone(), place.1, row.clone())).collect()
     }
