@@ -267,3 +267,19 @@ impl Client {
         self.outbound.quota() > 0 && self.reserved.allows(next, durable)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_asked_for_holds_although_others_follow_before_it_is_durable() {
+        let mut reserved = Reserved { limit: NUMBERS_RESERVED, pending: None };
+        // A row for each number, and a sync that is always ten rows behind.
+        for number in 0..10 * NUMBERS_RESERVED {
+            let durable = Offset::new(number.saturating_sub(10));
+            assert!(reserved.allows(number, durable), "{number}");
+            reserved.ask(Offset::new(number), number + NUMBERS_RESERVED, durable);
+        }
+    }
+}
