@@ -8,6 +8,9 @@ use super::filter;
 use super::session::Session;
 use super::session::Span;
 
+/// As often as that the broker lets a session subscribe to the same again before its messages have reached the first time.
+const SPANS_MAX: usize = 64;
+
 /// A SUBSCRIBE as it was sent: its connection and packet id.
 type Request = (u64, u16);
 
@@ -34,7 +37,9 @@ impl Checker {
                 let had = past.filter(|session| session.ended.is_none_or(|ended| ended > asked));
                 let free = !others.any(|(_, other)| may_have(other, what, asked, asked_at))
                     && !had.into_iter().any(|session| has_span(session, what, asked));
-                if free && !self.refuses_subscriptions {
+                let granted = |span: &&Span| span.asked.filter == *what && !span.refused;
+                let again = session.spans.iter().filter(granted).count();
+                if free && again < SPANS_MAX && !self.refuses_subscriptions {
                     self.violations.push(format!("{name} was refused {what}, and nobody has it"));
                 }
             } else if surely_has(client, what)

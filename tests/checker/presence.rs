@@ -113,9 +113,10 @@ impl Presence {
     }
 
     pub(super) fn connected(&mut self, expiry: Expiry) {
-        self.pending = None;
-        // One that the network delays may still reach the broker after this one.
-        self.unanswered.retain(|unanswered| !unanswered.closed);
+        // One that the network delays may still reach the broker after this one, or has done so before the answer came to the client:
+        // then the broker has closed this one already.
+        let overtaken = self.pending.take().is_some_and(|pending| pending.closed);
+        self.unanswered.retain(|unanswered| !unanswered.closed || overtaken);
         self.session = Some(Confirmed { expiry, changed: None, closing_at: None, closed_at: None });
     }
 
