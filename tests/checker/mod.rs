@@ -367,8 +367,10 @@ impl Checker {
             return;
         };
         if let Some(client) = self.clients.get_mut(&name) {
+            // If its CONNECT never came to the broker, the connection before it may go on there.
+            let unheard = !read_all && client.presence.awaits(number);
             client.presence.closed_unanswered(number);
-            if client.latest == number {
+            if client.latest == number && !unheard {
                 client.presence.closed(now);
             }
         }

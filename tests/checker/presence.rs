@@ -130,6 +130,11 @@ impl Presence {
         self.unanswered.iter().any(|unanswered| !unanswered.closed)
     }
 
+    /// Whether the CONNECT sent last is this connection's, and has no answer.
+    pub(super) fn awaits(&self, connection: u64) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.connection == connection)
+    }
+
     /// The broker closed a connection: its CONNECT does nothing more.
     pub(super) fn closed_unanswered(&mut self, connection: u64) {
         let all = self.unanswered.iter_mut().chain(&mut self.pending);
