@@ -22,6 +22,7 @@ use crate::mqtt::ClientId;
 use crate::mqtt::Connect;
 use crate::mqtt::MessageProperties;
 use crate::mqtt::Text;
+use crate::mqtt::escaped_level;
 use crate::store::SessionRow;
 
 /// The first level of their topics.
@@ -36,22 +37,7 @@ pub(super) struct Happened {
 
 /// The filter of everything that is told about a session.
 pub(super) fn filter_of_session(client_id: &ClientId) -> String {
-    format!("{EVENTS}/session/{}/#", level_of(client_id))
-}
-
-/// A client id as one level of a topic that no wildcard is in.
-fn level_of(client_id: &ClientId) -> String {
-    let mut level = String::with_capacity(client_id.as_str().len());
-    for letter in client_id.as_str().chars() {
-        match letter {
-            '%' => level.push_str("%25"),
-            '/' => level.push_str("%2F"),
-            '+' => level.push_str("%2B"),
-            '#' => level.push_str("%23"),
-            other => level.push(other),
-        }
-    }
-    level
+    format!("{EVENTS}/session/{}/#", escaped_level(client_id))
 }
 
 /// The fields of a JSON object; `null` ones are left out.
@@ -70,8 +56,8 @@ impl Broker {
         self.is_heard(EVENTS)
     }
 
-    /// Tells an event to who is subscribed.
-    pub(super) fn tell(&mut self, event: Happened) {
+    /// Tells an event to who is subscribed. Whether anybody got it.
+    pub(super) fn tell(&mut self, event: Happened) -> bool {
         let Happened { topic, mut says } = event;
         says.insert("ts".to_owned(), self.now.as_millis().into());
         let properties = MessageProperties {
@@ -80,7 +66,7 @@ impl Broker {
             ..MessageProperties::default()
         };
         let properties = properties.encode_block().unwrap_or_default();
-        self.report(&topic, Value::Object(says).to_string().as_bytes(), &properties);
+        self.report(&topic, Value::Object(says).to_string().as_bytes(), &properties)
     }
 
     /// A client is connected.
@@ -101,7 +87,7 @@ impl Broker {
             "keep_alive": connection.connected().map(|connected| connected.limits.keep_alive),
             "session_present": session_present,
         })));
-        let topic = format!("{EVENTS}/client/{}/connected", level_of(client_id));
+        let topic = format!("{EVENTS}/client/{}/connected", escaped_level(client_id));
         self.tell(Happened { topic, says });
     }
 
@@ -119,7 +105,7 @@ impl Broker {
         };
         let reason = ending.to_string();
         says.extend(fields(json!({ "by": by, "code": code, "reason": reason })));
-        let topic = format!("{EVENTS}/client/{}/disconnected", level_of(&known.id));
+        let topic = format!("{EVENTS}/client/{}/disconnected", escaped_level(&known.id));
         Some(Happened { topic, says })
     }
 
@@ -134,7 +120,7 @@ impl Broker {
         let mut says = of_connection(old, client_id);
         says.insert("by_address".to_owned(), (*new.origin.peer).into());
         says.insert("by_listener".to_owned(), (*new.origin.listener).into());
-        let topic = format!("{EVENTS}/session/{}/taken-over", level_of(client_id));
+        let topic = format!("{EVENTS}/session/{}/taken-over", escaped_level(client_id));
         self.tell(Happened { topic, says });
     }
 
@@ -164,7 +150,7 @@ impl Broker {
             "connected": row.connected,
             "disconnected_at": left_at,
         }));
-        let topic = format!("{EVENTS}/session/{}/{what}", level_of(client_id));
+        let topic = format!("{EVENTS}/session/{}/{what}", escaped_level(client_id));
         Some(Happened { topic, says })
     }
 }
@@ -200,7 +186,7 @@ mod tests {
             [("a", "a"), ("a/b", "a%2Fb"), ("+", "%2B"), ("#%/", "%23%25%2F"), ("é$", "é$")]
         {
             let id = ClientId::try_from(id.to_owned()).unwrap();
-            assert_eq!(level_of(&id), level);
+            assert_eq!(escaped_level(&id), level);
             let filter = TopicFilter::try_from(&*filter_of_session(&id)).unwrap();
             assert!(TopicFilter::text_matches(&filter, &format!("$events/session/{level}/x")));
         }

@@ -7,11 +7,13 @@
 //! ```
 //!
 //! It is looked for before each round of retention, if anybody is subscribed to events. What was counted is not counted again, and
-//! nothing is deleted while it is counted. A session is told of again when it has been above the line in between.
+//! nothing is deleted while it is counted, unless that takes too long or the disk is full. A session is told of again when it has been
+//! above the line in between.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -26,12 +28,19 @@ use crate::commitlog::ReadResult;
 use crate::mqtt::ClientId;
 use crate::mqtt::QoS;
 use crate::store::SessionState;
+use crate::time::Timestamp;
 
 /// How many bytes of a session's messages are read at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// How many reads one step makes.
 const READS_PER_STEP: usize = 256;
+
+/// How many sessions one step looks at.
+const SESSIONS_PER_STEP: usize = 4_096;
+
+/// How long retention waits for this at a time.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The round under way, and what earlier ones have found.
 #[derive(Debug, Default)]
@@ -44,6 +53,8 @@ pub(super) struct LaggingWatch {
     counting: Option<Counting>,
     /// A read is under way.
     reading: bool,
+    /// Since when retention waits.
+    waited_since: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -60,18 +71,26 @@ struct Seen {
 impl Broker {
     /// Begins a round, or goes on with one. Returns whether retention has to wait for more of it.
     pub(super) fn watch_lagging(&mut self) -> bool {
-        if self.lagging_watch.reading {
-            return true;
+        if !self.events_are_heard() {
+            self.lagging_watch = LaggingWatch::default();
+            return false;
         }
+        let since = *self.lagging_watch.waited_since.get_or_insert(self.now);
+        let is_patient = self.now.since(since) < WAIT_MAX;
         let under_way =
             self.lagging_watch.counting.is_some() || !self.lagging_watch.left.is_empty();
-        (under_way || self.begin_watch()) && self.go_on_watching()
+        let waits = is_patient
+            && (self.lagging_watch.reading
+                || (under_way || self.begin_watch()) && self.go_on_watching());
+        if !waits {
+            self.lagging_watch.waited_since = None;
+        }
+        waits
     }
 
     /// Finds out who stands below the line and was not told of; returns whether there is anybody.
     fn begin_watch(&mut self) -> bool {
-        let line = self.store.retention_warning(self.now).filter(|_| self.events_are_heard());
-        let Some(line) = line else {
+        let Some(line) = self.store.retention_warning(self.now) else {
             self.lagging_watch = LaggingWatch::default();
             return false;
         };
@@ -90,13 +109,19 @@ impl Broker {
 
     fn go_on_watching(&mut self) -> bool {
         let line = self.lagging_watch.line;
-        for _ in 0..READS_PER_STEP {
+        let mut reads = 0;
+        for _ in 0..SESSIONS_PER_STEP {
             let counting = self.lagging_watch.counting.take().or_else(|| self.next_watched());
             let Some(counting) = counting else { return false };
             if counting.next >= line {
                 self.counted(&counting);
                 continue;
             }
+            if reads >= READS_PER_STEP {
+                self.lagging_watch.counting = Some(counting);
+                return true;
+            }
+            reads += 1;
             let matcher = self.matcher_for(&counting.mover);
             match self.store.read(counting.next, line, CHUNK_BYTES, &matcher) {
                 Read::Records { records, next } => {
@@ -130,8 +155,11 @@ impl Broker {
         let line = self.lagging_watch.line;
         let Some(session) = self.store.state().session(client_id) else { return };
         let position = session.progress.position;
-        let Some(row) = session.session.as_ref().filter(|_| position < line) else { return };
+        // One that has moved meanwhile is looked at in the next round.
+        let stays = position < line && position == counting.began;
+        let Some(row) = session.session.as_ref().filter(|_| stays) else { return };
         let messages = messages_below(session, line, counting.lost);
+        let mut told = false;
         if messages > 0 {
             let left = self.store.retention_left(position, self.now);
             let event = self.session_event(client_id, row, "lagging").map(|event| {
@@ -148,12 +176,10 @@ impl Broker {
                 messages,
                 "the session will lose messages soon that are older than messages are kept"
             );
-            if let Some(event) = event {
-                self.tell(event);
-            }
+            told = event.is_some_and(|event| self.tell(event));
         }
         let Counting { began, lost, .. } = *counting;
-        let seen = Seen { began, to: line, lost, told: messages > 0 };
+        let seen = Seen { began, to: line, lost, told };
         self.lagging_watch.seen.insert(client_id.clone(), seen);
     }
 
@@ -165,6 +191,7 @@ impl Broker {
         // A result that does not move on has nothing more to give.
         let next = if result.next > counting.next { result.next } else { line };
         self.lagging_watch.counting = Some(self.count(counting, &result.records, next));
+        self.retention_step();
     }
 
     /// A read failed: this session has its turn in the next round.

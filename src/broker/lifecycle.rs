@@ -433,7 +433,10 @@ impl Broker {
             session.subscriptions.keys().filter_map(|filter| group_key(filter)).collect();
         // A group it has left may get something back, too.
         shared.extend(session.assigned.values().filter_map(|row| row.group.clone()));
-        shared.extend(self.groups_held_by(client_id));
+        // Who is not recorded is a member of none.
+        if session.recorded {
+            shared.extend(self.groups_held_by(client_id));
+        }
         let held = session.subscriptions.keys().filter(|text| text.starts_with(EXCLUSIVE));
         let held: Vec<Text> = held.cloned().collect();
         let before = self.store.next_offset();

@@ -18,8 +18,8 @@ impl Broker {
         self.router.has_literal(level)
     }
 
-    /// Sends a report to whom it concerns.
-    pub(super) fn report(&mut self, topic: &str, payload: &[u8], properties: &[u8]) {
+    /// Sends a report to whom it concerns. Whether anybody got it.
+    pub(super) fn report(&mut self, topic: &str, payload: &[u8], properties: &[u8]) -> bool {
         // Its topic comes but once: the cache is for others.
         let route = self.router.find(topic);
         let message = Message {
@@ -35,6 +35,7 @@ impl Broker {
         };
         let place = self.routed;
         let (mut delivery, _) = self.delivery();
+        let mut sent = false;
         for target in &route.targets {
             let Some(effective) = target.grants.effective(QoS::AtMostOnce, false) else { continue };
             let terms = Terms {
@@ -47,7 +48,10 @@ impl Broker {
             };
             if delivery.send(target.client, &message, terms) == Sent::NotNow {
                 delivery.stats.drop_messages(Dropped::ReportFull, 1);
+            } else {
+                sent = true;
             }
         }
+        sent
     }
 }

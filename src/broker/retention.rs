@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::broker::Awaited;
 use crate::broker::Broker;
+use crate::broker::StorageState;
 use crate::broker::Timer;
 use crate::broker::client::ClientRef;
 use crate::broker::coverage::FilterSet;
@@ -103,6 +104,10 @@ impl Broker {
         match std::mem::take(&mut self.retention) {
             RetentionState::Idle if Mutant::LaggingLate.is_active() => {
                 self.begin_retention() || self.watch_lagging()
+            }
+            // On a full disk nothing is worth waiting for.
+            RetentionState::Idle if self.storage_state() == StorageState::Full => {
+                self.begin_retention()
             }
             RetentionState::Idle => self.watch_lagging() || self.begin_retention(),
             RetentionState::Moving { new_start, left, counting } => {

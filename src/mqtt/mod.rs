@@ -72,6 +72,7 @@ pub use topic::ShareName;
 pub use topic::SubscriptionFilter;
 pub use topic::TopicFilter;
 pub use topic::TopicName;
+pub use topic::escaped_level;
 pub use topic::topic_levels;
 pub use unsubscribe::Unsuback;
 pub use unsubscribe::Unsubscribe;

@@ -72,6 +72,21 @@ impl TopicFilter {
     }
 }
 
+/// A name as one level of a topic that no wildcard is in: `%`, `/`, `+` and `#` are written as `%25`, `%2F`, `%2B` and `%23`.
+pub fn escaped_level(name: &str) -> String {
+    let mut level = String::with_capacity(name.len());
+    for letter in name.chars() {
+        match letter {
+            '%' => level.push_str("%25"),
+            '/' => level.push_str("%2F"),
+            '+' => level.push_str("%2B"),
+            '#' => level.push_str("%23"),
+            other => level.push(other),
+        }
+    }
+    level
+}
+
 /// A filter as SUBSCRIBE and UNSUBSCRIBE carry it: a topic filter, or `$share/`, a share name, `/` and a topic filter.
 ///
 /// `$share` is understood in every version, because clients before MQTT 5 use it too.

@@ -145,6 +145,18 @@ fn names_are_put_into_filters_unless_they_would_change_them() {
 }
 
 #[test]
+fn a_client_id_stands_in_a_filter_of_events_as_in_their_topics() {
+    check(
+        "allow all subscribe $events/client/%c/#",
+        "plant/p1 - subscribe $events/client/plant%2Fp1/# -> yes 1
+         plant%2Fp1 - subscribe $events/client/plant%2Fp1/# -> no -
+         plant%2Fp1 - subscribe $events/client/plant%252Fp1/# -> yes 1
+         # - subscribe $events/client/%23/connected -> yes 1
+         # - subscribe $events/client/#/connected -> no -",
+    );
+}
+
+#[test]
 fn rules_are_about_whom_they_say() {
     let file = "group ops bob\nallow group ops publish g\nallow client c7 publish c\nallow anonymous publish n\n\
                 allow authenticated publish y\ngroup ops \"carol x\"\nallow certificate dev publish z\n\

@@ -31,7 +31,8 @@
 //!
 //! - `%u` and `%c` stand for the user name and the client id, `%%` for a percent sign. A name that is empty or contains
 //!   `+`, `#` or `/`, or that begins with `$` at the start of the filter, is never put in: the rule does not apply to
-//!   that client, neither do those that `deny`. An anonymous client has no `%u`.
+//!   that client, neither do those that `deny`. An anonymous client has no `%u`. Behind `$events/` a client id is put in as the topics
+//!   of events have it, whatever it contains: `%`, `/`, `+` and `#` as `%25`, `%2F`, `%2B` and `%23`.
 //! - As in subscriptions, `#` and `+` at the first level do not stand for topics that begin with `$`: `$SYS/#` wants
 //!   its own rule. A shared subscription is asked for by its filter, without `$share/name/`.
 

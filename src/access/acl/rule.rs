@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::access::Identity;
 use crate::mqtt::QoS;
+use crate::mqtt::escaped_level;
 
 use super::Action;
 use super::Outcome;
@@ -121,7 +122,10 @@ impl Pattern {
         }
         let mut filter = String::new();
         for part in &self.parts {
+            let is_event = filter.starts_with(EVENTS);
             match part {
+                // As the topics of events have it: else one client's id could be another's level.
+                Part::Client if is_event => filter.push_str(&escaped_level(&identity.client_id)),
                 Part::Text(text) => filter.push_str(text),
                 Part::User => put_in(&mut filter, identity.user_name.as_deref()?)?,
                 Part::Client => put_in(&mut filter, &identity.client_id)?,
@@ -130,6 +134,9 @@ impl Pattern {
         Some(filter.into())
     }
 }
+
+/// What the topics of events begin with.
+const EVENTS: &str = "$events/";
 
 /// Puts a name in, unless it would change what the filter's other levels mean.
 fn put_in(filter: &mut String, name: &str) -> Option<()> {

@@ -54,32 +54,29 @@ impl Broker {
             }
         }
     }
+
     /// Sends a message published at QoS 0 to one member of each group, if one can take it at once.
     pub(in crate::broker) fn send_qos0_to_groups(&mut self, message: &Message<'_>, route: &Route) {
         for index in &route.groups {
-            let members = self
-                .groups
-                .get(*index)
-                .map(|group| (group.members.clone(), group.rotation))
-                .unwrap_or_default();
-            let (members, rotation) = members;
+            let order = self.order_of_qos0(*index, message);
+            let members =
+                self.groups.get(*index).map(|group| group.members.clone()).unwrap_or_default();
             let routed = self.routed;
             let (mut delivery, _) = self.delivery();
-            let taken =
-                (0..members.len()).map(|step| (rotation + step) % members.len()).find(|at| {
-                    let Some((client, grant)) = members.get(*at) else { return false };
-                    let ids: SubscriptionIds = grant.subscription_id.into_iter().collect();
-                    let retain = message.retain && grant.retain_as_published;
-                    let terms = Terms {
-                        qos: QoS::AtMostOnce,
-                        retain,
-                        subscription_ids: &ids,
-                        place: routed,
-                        meta: grant.meta,
-                        replayed: false,
-                    };
-                    delivery.send(*client, message, terms) == Sent::Done
-                });
+            let taken = order.into_iter().find(|at| {
+                let Some((client, grant)) = members.get(*at) else { return false };
+                let ids: SubscriptionIds = grant.subscription_id.into_iter().collect();
+                let retain = message.retain && grant.retain_as_published;
+                let terms = Terms {
+                    qos: QoS::AtMostOnce,
+                    retain,
+                    subscription_ids: &ids,
+                    place: routed,
+                    meta: grant.meta,
+                    replayed: false,
+                };
+                delivery.send(*client, message, terms) == Sent::Done
+            });
             match (taken, self.groups.get_mut(*index)) {
                 (Some(at), Some(group)) => group.rotation = at + 1,
                 (_, group) => {

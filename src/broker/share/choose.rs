@@ -51,7 +51,9 @@ impl Broker {
             (Strategy::Key | Strategy::Exclusive, Some(key))
                 if !Mutant::KeyTornApart.is_active() =>
             {
-                self.holder_of(group, key)?
+                let at = self.holder_of(group, key)?;
+                let (client, _) = group.members.get(at)?;
+                self.has_room(*client).then_some(at)?
             }
             (Strategy::RoundRobin, _) => self.first_with_room(group, group.rotation)?,
             (Strategy::Sticky, _) => {
@@ -104,11 +106,23 @@ impl Broker {
         places.find(|at| group.members.get(*at).is_some_and(|(client, _)| self.has_room(*client)))
     }
 
-    /// The member that has messages of this key, or is to have them; `None` if it can't take one now, or is not there.
+    /// The members that may get a message published at QoS 0, the first choice first.
+    pub(super) fn order_of_qos0(&self, index: GroupIndex, message: &Message<'_>) -> Vec<usize> {
+        let Some(group) = self.groups.get(index) else { return Vec::new() };
+        let count = group.members.len();
+        if let Some(key) = self.candidate(index, message).key {
+            return self.holder_of(group, key).into_iter().collect();
+        }
+        let sticky = group.terms.is_some_and(|(strategy, _)| strategy == Strategy::Sticky);
+        let first = if sticky { group.rotation + count.saturating_sub(1) } else { group.rotation };
+        (0..count).map(|step| (first + step) % count).collect()
+    }
+
+    /// The member that has messages of this key, or is to have them; `None` if it is not there.
     fn holder_of(&self, group: &Group, key: u64) -> Option<usize> {
         let mut members = group.members.iter().enumerate();
         let holder = self.store.state().holder(&group.key, key);
-        let at = match holder {
+        match holder {
             Some(holder) => {
                 let is_holder = |client: &ClientRef| {
                     self.clients.get(client.index()).is_some_and(|known| known.id == *holder)
@@ -122,8 +136,7 @@ impl Broker {
                     score(key, known.map_or("", |known| known.id.as_str()))
                 })
                 .map(|(at, _)| at),
-        };
-        at.filter(|at| group.members.get(*at).is_some_and(|(client, _)| self.has_room(*client)))
+        }
     }
 
     /// Whether the client's window takes more than what is assigned to it already, and its socket more than what is on its way.

@@ -18,6 +18,7 @@ use crate::store::GroupKey;
 use crate::store::GroupRow;
 use crate::store::HeldRow;
 use crate::store::Row;
+use crate::store::SessionState;
 
 /// What a commit is of.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +42,7 @@ impl Broker {
         row: &GroupRow,
     ) -> GroupIndex {
         // What an ordinary group of this name left in flight is nothing to it.
-        let in_flight = self.in_flight(std::slice::from_ref(key), |_, _, _| true);
+        let in_flight = self.in_flight(std::slice::from_ref(key), |_| true);
         self.cut_off(in_flight);
         self.store.put(self.now, Row::Group(key.clone(), Some(row.clone())));
         let index = self.group_of(key, row.position, false);
@@ -159,10 +160,13 @@ impl Broker {
         keys: &[GroupKey],
         committed: Committed<'_>,
     ) -> usize {
-        let in_flight = self.in_flight(keys, |client, place, row| match committed {
-            Committed::DeliveredTo(by) => client == by && self.had_its_turn(client, place),
-            Committed::UpTo(offset) => row.message <= offset,
-        });
+        let in_flight = match committed {
+            Committed::DeliveredTo(by) => {
+                let sessions = self.store.state().session(by).map(|session| (by, session));
+                in_flight_of(sessions.into_iter(), keys, |place, _| self.had_its_turn(by, place))
+            }
+            Committed::UpTo(offset) => self.in_flight(keys, |row| row.message <= offset),
+        };
         let mut count = in_flight.len();
         self.cut_off(in_flight);
         for key in keys {
@@ -196,7 +200,7 @@ impl Broker {
 
     /// Lets groups, which are in order, go on somewhere else; what is in flight is nothing to them any more.
     pub(in crate::broker) fn seek_groups(&mut self, keys: &[GroupKey], place: &Place) {
-        let in_flight = self.in_flight(keys, |_, _, _| true);
+        let in_flight = self.in_flight(keys, |_| true);
         self.cut_off(in_flight);
         for key in keys {
             let Some(row) = self.store.state().group(key).cloned() else { continue };
@@ -219,7 +223,7 @@ impl Broker {
 
     /// Removes groups, which are in order and have no members.
     pub(in crate::broker) fn remove_groups(&mut self, keys: &[GroupKey]) {
-        let in_flight = self.in_flight(keys, |_, _, _| true);
+        let in_flight = self.in_flight(keys, |_| true);
         self.cut_off(in_flight);
         for key in keys {
             let held = self.held_where(key, |_, _| true);
@@ -291,16 +295,9 @@ impl Broker {
     fn in_flight(
         &self,
         keys: &[GroupKey],
-        is_meant: impl Fn(&ClientId, AssignedKey, &AssignedRow) -> bool,
+        is_meant: impl Fn(&AssignedRow) -> bool,
     ) -> Vec<(ClientId, u64, AssignedRow)> {
-        let rows = self.store.state().sessions().flat_map(|(client_id, session)| {
-            session.assigned.iter().map(move |(place, row)| (client_id, *place, row))
-        });
-        let meant = rows.filter(|(client_id, place, row)| {
-            row.group.as_ref().is_some_and(|key| keys.binary_search(key).is_ok())
-                && is_meant(client_id, *place, row)
-        });
-        meant.map(|(client_id, place, row)| (client_id.clone(), place.1, row.clone())).collect()
+        in_flight_of(self.store.state().sessions(), keys, |_, row| is_meant(row))
     }
 
     /// Whether an assignment was sent on its session's connection.
@@ -326,4 +323,20 @@ pub(in crate::broker) struct Outstanding {
     pub(in crate::broker) returned: usize,
     /// The oldest of those messages.
     pub(in crate::broker) first: Option<Offset>,
+}
+
+/// The assignments of groups, which are in order, that some sessions have not acknowledged.
+fn in_flight_of<'a>(
+    sessions: impl Iterator<Item = (&'a ClientId, &'a SessionState)>,
+    keys: &[GroupKey],
+    is_meant: impl Fn(AssignedKey, &AssignedRow) -> bool,
+) -> Vec<(ClientId, u64, AssignedRow)> {
+    let rows = sessions.flat_map(|(client_id, session)| {
+        session.assigned.iter().map(move |(place, row)| (client_id, *place, row))
+    });
+    let meant = rows.filter(|(_, place, row)| {
+        row.group.as_ref().is_some_and(|key| keys.binary_search(key).is_ok())
+            && is_meant(*place, row)
+    });
+    meant.map(|(client_id, place, row)| (client_id.clone(), place.1, row.clone())).collect()
 }

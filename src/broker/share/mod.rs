@@ -127,8 +127,9 @@ impl Broker {
         let Some(group) = self.groups.get_mut(index) else { return };
         group.members.retain(|(member, _)| *member != client);
         if let (true, Some(cursor)) = (group.members.is_empty(), group.cursor()) {
-            // Nothing is read ahead for nobody.
+            // Nothing is read ahead for nobody, and a search begins anew.
             *cursor = Cursor::at(cursor.next);
+            group.search = None;
         }
         // What was to be that member's may be another's now.
         self.queue_group_turn(index);
@@ -159,10 +160,12 @@ impl Broker {
     /// A group stands at a place now that retention has left.
     pub(super) fn group_moved(&mut self, key: &GroupKey, position: Offset) {
         let Some(index) = self.group_indexes.get(key).copied() else { return };
-        if let Some(cursor) = self.groups.get_mut(index).and_then(Group::cursor)
+        if let Some(group) = self.groups.get_mut(index)
+            && let Some(cursor) = group.cursor()
             && cursor.next < position
         {
             *cursor = Cursor::at(position);
+            group.search = None;
         }
         self.queue_group_turn(index);
     }

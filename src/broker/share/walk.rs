@@ -25,6 +25,9 @@ use crate::store::GroupRow;
 use crate::store::MessageView;
 use crate::store::Row;
 
+/// With more groups than these none keeps what was read while it waits for its members: each chunk is up to 64 KiB.
+const CHUNKS_KEPT: usize = 256;
+
 impl Broker {
     /// Lets a group that is behind assign as much as its members can take, within bounds.
     pub(in crate::broker) fn turn_group(&mut self, index: GroupIndex) {
@@ -42,7 +45,11 @@ impl Broker {
         if walk == Walk::CaughtUp {
             return;
         }
+        let many = self.groups.len() > CHUNKS_KEPT;
         if let Some(group) = self.groups.get_mut(index) {
+            if many && walk == Walk::WaitClient && group.search.is_none() {
+                *cursor = Cursor::at(cursor.next);
+            }
             group.mode = GroupMode::Behind(cursor);
         }
         self.after_turn(Turn::Group(index), walk);
