@@ -169,6 +169,11 @@ impl Persona {
         }
     }
 
+    /// Whether it wants what another may have.
+    pub(crate) fn is_rival(&self) -> bool {
+        self.begins_with.iter().any(|filter| filter.starts_with("$exclusive/"))
+    }
+
     /// Whether its sessions outlive its connections.
     pub(crate) fn is_persistent(&self) -> bool {
         self.expiry != Expiry::WithConnection

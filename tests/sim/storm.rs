@@ -77,10 +77,10 @@ impl World {
             if !self.clients[client].has_begun() && self.clients[client].waits_for().is_none() {
                 self.clients[client].subscribe_to_all(&mut effects);
             }
-        } else if !self.clients[client].has_begun() {
-            self.clients[client].subscribe(&mut self.chance, &mut effects);
-        } else {
+        } else if self.clients[client].has_begun() || self.auditing && persona.is_rival() {
             self.clients[client].ping(&mut effects);
+        } else {
+            self.clients[client].subscribe(&mut self.chance, &mut effects);
         }
         self.apply(client, effects);
     }

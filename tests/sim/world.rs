@@ -126,6 +126,8 @@ pub(crate) struct World {
     /// Messages that the broker has said it has.
     pub(super) promised: BTreeSet<u64>,
     pub(super) calm: bool,
+    /// The end is near: nobody asks for what another has, which would have no answer yet when it comes.
+    pub(super) auditing: bool,
     pub(super) checker: Checker,
     pub(super) trace: Trace,
     pub(super) violations: Vec<String>,
@@ -190,6 +192,7 @@ impl World {
             next_number: 0,
             promised: BTreeSet::new(),
             calm: false,
+            auditing: false,
             checker,
             trace: Trace::new(prints),
             violations: Vec::new(),
@@ -720,6 +723,7 @@ impl World {
         let persona = crate::persona::Persona::auditor(&mut self.chance);
         self.clients.push(Client::new(persona));
         let auditor = self.clients.len() - 1;
+        self.auditing = true;
         self.connect(auditor, true);
         let connection = self.clients[auditor].link;
         self.fact(&Fact::Auditing { connection });
