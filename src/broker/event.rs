@@ -5,8 +5,8 @@
 //! until [`super::Broker::poll_timeout`]. What is to be made durable it takes with [`super::Broker::take_commit`], when it sees fit.
 //! Whatever else takes long is a ticket: an output that starts it ([`Output::Fetch`], [`Output::Verify`], [`Output::Checkpoint`], [`Output::Truncate`],
 //! [`Output::Replenish`], [`Output::Clean`]) and an event that brings its result.
-//! At most one commit, one checkpoint and one truncation or cleaning are under way at a time; fetches and verifications are bounded by
-//! the number of connections.
+//! At most one commit, one checkpoint and one truncation or cleaning are under way at a time; verifications are bounded by
+//! the number of connections, fetches also by those of replays and of groups.
 
 use std::fmt;
 use std::sync::Arc;
