@@ -247,12 +247,7 @@ impl Broker {
         let at_hand = known.at_hand.get(key.1);
         let after = known.assigned_after;
         let late = key.0 < known.connected_at;
-        let row = self
-            .store
-            .state()
-            .session(&known.id)
-            .and_then(|session| session.assigned.get(&key))
-            .cloned();
+        let row = self.store.state().assigned(&known.id, key).cloned();
         let Some(mut row) = row else { return Walk::More };
         // A row with its own place is durable when the log is up to there.
         if after > released && !(row.replayed && key.0 < released) {

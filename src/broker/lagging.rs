@@ -21,13 +21,12 @@ use crate::broker::Awaited;
 use crate::broker::Broker;
 use crate::broker::event::Output;
 use crate::broker::retention::Counting;
+use crate::broker::retention::Loss;
 use crate::broker::retention::Mover;
 use crate::commitlog::Offset;
 use crate::commitlog::Read;
 use crate::commitlog::ReadResult;
 use crate::mqtt::ClientId;
-use crate::mqtt::QoS;
-use crate::store::SessionState;
 use crate::time::Timestamp;
 
 /// How many bytes of a session's messages are read at a time.
@@ -158,7 +157,7 @@ impl Broker {
         // One that has moved meanwhile is looked at in the next round.
         let stays = position < line && position == counting.began;
         let Some(row) = session.session.as_ref().filter(|_| stays) else { return };
-        let messages = messages_below(session, line, counting.lost);
+        let messages = Loss::below(session, line, counting.lost).messages;
         let mut told = false;
         if messages > 0 {
             let left = self.store.retention_left(position, self.now);
@@ -199,19 +198,4 @@ impl Broker {
         self.lagging_watch.reading = false;
         self.lagging_watch.counting = None;
     }
-}
-
-/// How many messages a session loses below a line, of which so many are entries of its stream: what it has acknowledged is not lost, and
-/// what it has not got of a retained run counts as one.
-fn messages_below(session: &SessionState, line: Offset, entries: u64) -> u64 {
-    let assigned = session
-        .assigned
-        .iter()
-        .filter(|((place, _), row)| *place < line && row.qos > QoS::AtMostOnce)
-        .count() as u64;
-    let entries = entries + assigned;
-    let number = session.progress.number + entries;
-    let settled = session.progress.acked.iter().filter(|acked| *acked < number).count() as u64;
-    let runs = session.runs.iter().filter(|run| run.place < line).count() as u64;
-    entries.saturating_sub(settled) + runs
 }

@@ -189,6 +189,7 @@ impl Broker {
             }
         }
     }
+
     /// Makes the groups of the options that do not exist. Sessions that end with the start have left theirs before.
     fn declare_groups(&mut self) {
         for group in self.options.groups.clone() {

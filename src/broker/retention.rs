@@ -39,6 +39,7 @@ use crate::store::GroupRow;
 use crate::store::MessageView;
 use crate::store::ProgressRow;
 use crate::store::Row;
+use crate::store::SessionState;
 
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -85,6 +86,33 @@ pub(super) struct Counting {
     pub(super) began: Offset,
     pub(super) next: Offset,
     pub(super) lost: u64,
+}
+
+/// What a session loses below an offset.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loss {
+    /// The number of the first delivery that is not below.
+    number: u64,
+    /// Retained runs that begin below.
+    runs: u64,
+    /// How many messages that are: what it has acknowledged is not lost, and what it has not got of a run counts as one.
+    pub(super) messages: u64,
+}
+
+impl Loss {
+    /// Below an offset, where so many messages of the session's stream are.
+    pub(super) fn below(session: &SessionState, offset: Offset, messages: u64) -> Self {
+        let assigned = session
+            .assigned
+            .iter()
+            .filter(|((place, _), row)| *place < offset && row.qos > QoS::AtMostOnce)
+            .count() as u64;
+        let entries = messages + assigned;
+        let number = session.progress.number + entries;
+        let settled = session.progress.acked.iter().filter(|acked| *acked < number).count() as u64;
+        let runs = session.runs.iter().filter(|run| run.place < offset).count() as u64;
+        Self { number, runs, messages: entries.saturating_sub(settled) + runs }
+    }
 }
 
 impl Broker {
@@ -328,16 +356,8 @@ impl Broker {
         if progress.position >= new_start || self.client_slots.contains_key(client_id) {
             return;
         }
-        let assigned = session
-            .assigned
-            .iter()
-            .filter(|((place, _), row)| *place < new_start && row.qos > QoS::AtMostOnce)
-            .count() as u64;
-        let entries = messages + assigned;
-        let number = progress.number + entries;
         // A run that goes on below the new start would be numbered with what is given up there.
-        let runs = session.runs.iter().filter(|run| run.place < new_start).count() as u64;
-        let settled = progress.acked.iter().filter(|acked| *acked < number).count() as u64;
+        let Loss { number, runs, messages: lost } = Loss::below(session, new_start, messages);
         let row = ProgressRow {
             position: new_start,
             number,
@@ -351,7 +371,6 @@ impl Broker {
                 progress.runs_done.max(new_start)
             },
         };
-        let lost = entries.saturating_sub(settled) + runs;
         if lost > 0 {
             tracing::warn!(
                 client = client_id.as_str(),

@@ -44,6 +44,17 @@ const SYSTEM_CERTIFICATES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// The flags of what lists.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct LsArgs {
+    #[command(flatten)]
+    pub(crate) connect: Box<ConnectArgs>,
+    /// Print a JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// The connection's flags.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag")]

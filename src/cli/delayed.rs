@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::arguments::ConnectArgs;
+use super::arguments::LsArgs;
 use super::control::Control;
 use super::runtime;
 use super::stdout;
@@ -22,17 +23,6 @@ pub(crate) enum DelayedCommand {
     Ls(LsArgs),
     /// Take one or more out, so that they never come.
     Cancel(CancelArgs),
-}
-
-/// The flags of `delayed ls`.
-#[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
-pub(crate) struct LsArgs {
-    #[command(flatten)]
-    connect: Box<ConnectArgs>,
-    /// Print a JSON object a line.
-    #[arg(long)]
-    json: bool,
 }
 
 /// The flags of `delayed cancel`.

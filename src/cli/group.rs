@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::arguments::ConnectArgs;
+use super::arguments::LsArgs;
 use super::control::Control;
 use super::runtime;
 use super::stdout;
@@ -55,17 +56,6 @@ pub(crate) enum GroupCommand {
     Seek(SeekArgs),
     /// Remove it; it must have no members.
     Rm(NameArgs),
-}
-
-/// The flags of `group ls`.
-#[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
-pub(crate) struct LsArgs {
-    #[command(flatten)]
-    connect: Box<ConnectArgs>,
-    /// Print a JSON object a line.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Which group, and where the broker is.

@@ -74,7 +74,7 @@ impl Broker {
         let Some(row) = self.store.state().group(key) else { return Err(unknown()) };
         let in_flight = self.in_flight_of_groups().get(key).copied();
         let said = self.describe_group(key, row, in_flight);
-        if !self.count_lag(key, said, request.answer.clone()) {
+        if !self.count_lag(key, in_flight, said, request.answer.clone()) {
             return Err(Refused::new(ReasonCode::QuotaExceeded, "as many are counted as may be"));
         }
         Ok(Done::Later)

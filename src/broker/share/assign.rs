@@ -126,12 +126,7 @@ impl Broker {
         else {
             return;
         };
-        let row = self
-            .store
-            .state()
-            .session(&known.id)
-            .and_then(|session| session.assigned.get(&key))
-            .cloned();
+        let row = self.store.state().assigned(&known.id, key).cloned();
         let Some(row) = row else { return };
         let ids = subscription_ids(&row.subscription_ids);
         let terms = Terms::of_assigned(&row, &ids, key.0);

@@ -53,8 +53,7 @@ impl Broker {
     /// Makes what was acknowledged, in a group with manual commit, something that is to be committed. A session that has left the group can't
     /// commit any more: what it acknowledges is done with.
     pub(in crate::broker) fn hold_settled(&mut self, client_id: &ClientId, key: AssignedKey) {
-        let session = self.store.state().session(client_id);
-        let Some(row) = session.and_then(|session| session.assigned.get(&key)) else { return };
+        let Some(row) = self.store.state().assigned(client_id, key) else { return };
         let Some(group) = row.group.clone() else { return };
         let Some(index) = self.group_indexes.get(&group).copied() else { return };
         let (message, key) = (row.message, row.key);
@@ -74,7 +73,7 @@ impl Broker {
         client_id: &ClientId,
         place: AssignedKey,
     ) -> Option<GroupKey> {
-        let row = self.store.state().session(client_id)?.assigned.get(&place)?;
+        let row = self.store.state().assigned(client_id, place)?;
         row.key.and(row.group.clone())
     }
 

@@ -47,10 +47,11 @@ pub(in crate::broker) struct Lag {
 }
 
 impl Broker {
-    /// Counts, and answers when that is done. Whether so many counts may be under way.
+    /// Counts how far a group is behind that has so much on its way, and answers when that is done. Whether so many counts may be under way.
     pub(in crate::broker) fn count_lag(
         &mut self,
         key: &GroupKey,
+        in_flight: Option<(usize, Offset)>,
         fields: Map<String, Value>,
         answer: Answer,
     ) -> bool {
@@ -62,7 +63,7 @@ impl Broker {
             matcher: Arc::new(FilterSet::one(&key.filter)),
             cursor: Cursor::at(row.position),
             to: self.store.next_offset(),
-            outstanding: self.outstanding(key, self.in_flight_of_groups().get(key).copied()),
+            outstanding: self.outstanding(key, in_flight),
             waiting: 0,
             oldest: None,
             fields,

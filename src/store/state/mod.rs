@@ -115,6 +115,11 @@ impl State {
         self.clients.get(client).map(|client| &client.state)
     }
 
+    /// The assignment of a client at a place of its stream, with its counter.
+    pub fn assigned(&self, client: &ClientId, place: (Offset, u64)) -> Option<&AssignedRow> {
+        self.session(client)?.assigned.get(&place)
+    }
+
     /// What is kept for every client, in the order of client ids.
     pub fn sessions(&self) -> impl Iterator<Item = (&ClientId, &SessionState)> {
         self.clients.iter().map(|(id, client)| (id, &client.state))
